@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// ClusterStackFinalizer holds a ClusterStack until its cluster is clean.
+	ClusterStackFinalizer = "fairlead.io/uninstall"
+	// NetworkStackLabel names on a ClusterStack the NetworkStack that made it.
+	NetworkStackLabel = "fairlead.io/network-stack"
+)
+
+// ClusterStackSpec is the resolved configuration of one cluster. The operator
+// writes it; people change the NetworkStack.
+type ClusterStackSpec struct {
+	// networkStack is the name of the NetworkStack that holds the cluster.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	NetworkStack string `json:"networkStack"`
+
+	// clusterName is the name of the Cluster, which is the ClusterStack's own name.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.clusterName cannot change: create another ClusterStack by selecting the other Cluster in the NetworkStack"
+	ClusterName string `json:"clusterName"`
+
+	// version of Fairlead that the cluster shall run.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Version string `json:"version"`
+
+	// planDigest identifies this configuration.
+	// +required
+	PlanDigest string `json:"planDigest"`
+
+	// cni configures the pod network, every default filled in.
+	// +optional
+	CNI CNISpec `json:"cni,omitempty,omitzero"`
+
+	// paused holds back every change to the cluster.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
+}
+
+// ReleaseStatus reports one Helm release.
+type ReleaseStatus struct {
+	// name of the release.
+	Name string `json:"name"`
+	// chartVersion is the version of the chart that was released last.
+	// +optional
+	ChartVersion string `json:"chartVersion,omitempty"`
+	// revision of the release, counted by Helm from 1.
+	// +optional
+	Revision int32 `json:"revision,omitempty"`
+	// state: Absent, Outdated, Current, Failed, Interrupted, Cleaning or Removing.
+	State string `json:"state"`
+	// digest identifies the chart and the values that were released last.
+	// +optional
+	Digest string `json:"digest,omitempty"`
+}
+
+// NodeCounts counts the nodes of a cluster.
+type NodeCounts struct {
+	// total is the number of Nodes of the cluster.
+	Total int32 `json:"total"`
+	// updated is the number of Nodes whose agent reports the wanted version.
+	Updated int32 `json:"updated"`
+	// acknowledged is the number of updated Nodes whose agent has acknowledged its state.
+	Acknowledged int32 `json:"acknowledged"`
+}
+
+// ClusterStackStatus is what was observed in the cluster.
+type ClusterStackStatus struct {
+	// observedGeneration is the generation of the spec that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// releases reports every Helm release of Fairlead in the cluster.
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Releases []ReleaseStatus `json:"releases,omitempty"`
+
+	// nodes counts the cluster's nodes.
+	// +optional
+	Nodes NodeCounts `json:"nodes,omitempty"`
+
+	// conditions: Ready, Connected, Trusted, Released, RolledOut; Uninstalled while
+	// the object is deleted; Reconciling and Stalled while they are True.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// ClusterStack is the network of one cluster: its resolved configuration and what
+// was observed of it. It has the name of its Cluster. The operator makes it for
+// every Cluster that a NetworkStack selects; deleting it uninstalls Fairlead from
+// the cluster.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,shortName=cstack,categories=fairlead
+// +kubebuilder:printcolumn:name="Stack",type=string,JSONPath=`.spec.networkStack`
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.spec.version`
+// +kubebuilder:printcolumn:name="Nodes",type=integer,JSONPath=`.status.nodes.total`
+// +kubebuilder:printcolumn:name="Up",type=integer,JSONPath=`.status.nodes.acknowledged`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == self.spec.clusterName",message="metadata.name must be the same as spec.clusterName: a ClusterStack has the name of its Cluster"
+type ClusterStack struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// +required
+	Spec ClusterStackSpec `json:"spec"`
+	// +optional
+	Status ClusterStackStatus `json:"status,omitempty"`
+}
+
+// ClusterStackList is a list of ClusterStack.
+//
+// +kubebuilder:object:root=true
+type ClusterStackList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []ClusterStack `json:"items"`
+}
+
+// GetConditions returns the object's conditions.
+func (s *ClusterStack) GetConditions() []metav1.Condition { return s.Status.Conditions }
+
+func init() {
+	SchemeBuilder.Register(&ClusterStack{}, &ClusterStackList{})
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Condition types that every kind on the management cluster shares. Ready is a
+// summary of the others. Reconciling and Stalled follow kstatus: they are there
+// only while they are True, so that GitOps tools read "in progress" and "failed"
+// from them without knowing Fairlead.
+const (
+	// ConditionReady is True when what the object asks for is in force everywhere.
+	ConditionReady = "Ready"
+	// ConditionReconciling is True while Fairlead still works towards the spec.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is True when only a person can make progress possible. Its
+	// message says how.
+	ConditionStalled = "Stalled"
+)
+
+// Condition types of NetworkStack.
+const (
+	// ConditionAccepted is False when the spec, or a part of it, cannot be acted on.
+	ConditionAccepted = "Accepted"
+)
+
+// Condition types of ClusterStack.
+const (
+	// ConditionConnected is True while the cluster's API server answers with the
+	// kubeconfig that Cluster API keeps for it.
+	ConditionConnected = "Connected"
+	// ConditionTrusted is True when the cluster holds its intermediate CA and the
+	// root bundle.
+	ConditionTrusted = "Trusted"
+	// ConditionReleased is True when the wanted release is deployed in the cluster.
+	ConditionReleased = "Released"
+	// ConditionRolledOut is True when every node's agent runs the wanted version
+	// and has acknowledged its state.
+	ConditionRolledOut = "RolledOut"
+	// ConditionUninstalled shows how far the removal of a deleted ClusterStack is.
+	ConditionUninstalled = "Uninstalled"
+)
+
+// Condition types of NodeNetwork, beside Ready.
+const (
+	// ConditionSynced is True when the agent has acknowledged everything it should hold.
+	ConditionSynced = "Synced"
+)
+
+// Reasons that several condition types use.
+const (
+	// ReasonSucceeded says that the condition's matter is done.
+	ReasonSucceeded = "Succeeded"
+	// ReasonProgressing says that work goes on by itself.
+	ReasonProgressing = "Progressing"
+	// ReasonPaused says that spec.paused holds all changes back.
+	ReasonPaused = "Paused"
+	// ReasonWaiting says that the matter waits for another condition of this object.
+	ReasonWaiting = "Waiting"
+	// ReasonError says that an attempt failed and is repeated with growing delays.
+	ReasonError = "Error"
+	// ReasonDeleting says that the object is being deleted.
+	ReasonDeleting = "Deleting"
+)
+
+// Reasons of NetworkStack.
+const (
+	// ReasonAccepted says that the whole spec can be acted on.
+	ReasonAccepted = "Accepted"
+	// ReasonInvalidSelector says that spec.clusterSelector is no valid label selector.
+	ReasonInvalidSelector = "InvalidSelector"
+	// ReasonVersionNotSupported says that this operator does not carry spec.version.
+	ReasonVersionNotSupported = "VersionNotSupported"
+	// ReasonClusterHeld says that another NetworkStack holds a selected cluster.
+	ReasonClusterHeld = "ClusterHeldByAnotherStack"
+	// ReasonNoCluster says that no Cluster is selected.
+	ReasonNoCluster = "NoClusterSelected"
+	// ReasonClustersNotReady says that some ClusterStack is not Ready.
+	ReasonClustersNotReady = "ClustersNotReady"
+	// ReasonClustersReady says that every ClusterStack is Ready.
+	ReasonClustersReady = "ClustersReady"
+	// ReasonUninstalling says that clusters are still being cleaned.
+	ReasonUninstalling = "Uninstalling"
+)
+
+// Reasons of ClusterStack's Connected.
+const (
+	// ReasonConnected says that the API server answers.
+	ReasonConnected = "Connected"
+	// ReasonConnecting says that the first attempt is still under way.
+	ReasonConnecting = "Connecting"
+	// ReasonClusterNotFound says that there is no such Cluster.
+	ReasonClusterNotFound = "ClusterNotFound"
+	// ReasonInfrastructureNotProvisioned says that the Cluster has no infrastructure yet.
+	ReasonInfrastructureNotProvisioned = "InfrastructureNotProvisioned"
+	// ReasonKubeconfigMissing says that the kubeconfig Secret or its key is not there.
+	ReasonKubeconfigMissing = "KubeconfigMissing"
+	// ReasonKubeconfigMalformed says that the kubeconfig cannot be used.
+	ReasonKubeconfigMalformed = "KubeconfigMalformed"
+	// ReasonKubeconfigRefused says that the API server refuses the kubeconfig's credentials.
+	ReasonKubeconfigRefused = "KubeconfigRefused"
+	// ReasonUnreachable says that the API server does not answer.
+	ReasonUnreachable = "Unreachable"
+)
+
+// Reasons of ClusterStack's Trusted.
+const (
+	// ReasonTrustApplied says that the CA and the bundle are in the cluster.
+	ReasonTrustApplied = "TrustApplied"
+)
+
+// Reasons of ClusterStack's Released.
+const (
+	// ReasonReleaseDeployed says that the wanted release is deployed.
+	ReasonReleaseDeployed = "ReleaseDeployed"
+	// ReasonReleaseOutdated says that a new revision is wanted but held back.
+	ReasonReleaseOutdated = "ReleaseOutdated"
+	// ReasonReleaseFailed says that Helm failed; it is tried again.
+	ReasonReleaseFailed = "ReleaseFailed"
+	// ReasonReleaseRefused says that the chart refuses the values.
+	ReasonReleaseRefused = "ReleaseRefused"
+	// ReasonPodCIDRsMissing says that the Cluster names no pod address range.
+	ReasonPodCIDRsMissing = "PodCIDRsMissing"
+	// ReasonPodCIDRsInvalid says that a pod address range of the Cluster cannot be used.
+	ReasonPodCIDRsInvalid = "PodCIDRsInvalid"
+	// ReasonEndpointMissing says that the API server's address is not known.
+	ReasonEndpointMissing = "ControlPlaneEndpointMissing"
+)
+
+// Reasons of ClusterStack's RolledOut and Ready.
+const (
+	// ReasonAllNodesAcknowledged says that every node is up to date and in sync.
+	ReasonAllNodesAcknowledged = "AllNodesAcknowledged"
+	// ReasonControllerNotAvailable says that no replica of the controller is available.
+	ReasonControllerNotAvailable = "ControllerNotAvailable"
+	// ReasonNodesNotReady says that nodes are missing, outdated or not in sync.
+	ReasonNodesNotReady = "NodesNotReady"
+	// ReasonNoNodes says that the cluster has no node.
+	ReasonNoNodes = "NoNodes"
+)
+
+// Reasons of ClusterStack's Uninstalled.
+const (
+	// ReasonCleaningNodes says that agents are removing all of ours from their nodes.
+	ReasonCleaningNodes = "CleaningNodes"
+	// ReasonRemovingRelease says that the Helm release is being removed.
+	ReasonRemovingRelease = "RemovingRelease"
+	// ReasonRemovingObjects says that the last objects and the namespace are being removed.
+	ReasonRemovingObjects = "RemovingObjects"
+)

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// NetworkStackFinalizer holds a NetworkStack until every cluster that it holds is clean.
+const NetworkStackFinalizer = "fairlead.io/clusterstacks"
+
+// NetworkStackSpec is the network that every selected cluster shall have.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.allClusters) && self.allClusters) || (has(self.clusterSelector) && ((has(self.clusterSelector.matchLabels) && size(self.clusterSelector.matchLabels) > 0) || (has(self.clusterSelector.matchExpressions) && size(self.clusterSelector.matchExpressions) > 0)))",message="spec.clusterSelector is empty: name the labels of the Clusters in matchLabels or matchExpressions, or set spec.allClusters to true to select every Cluster of the namespace"
+// +kubebuilder:validation:XValidation:rule="!(has(self.allClusters) && self.allClusters && has(self.clusterSelector) && ((has(self.clusterSelector.matchLabels) && size(self.clusterSelector.matchLabels) > 0) || (has(self.clusterSelector.matchExpressions) && size(self.clusterSelector.matchExpressions) > 0)))",message="spec.allClusters and spec.clusterSelector exclude each other: remove one of them"
+type NetworkStackSpec struct {
+	// version of Fairlead that the clusters shall run, for example "v0.1.0". Default:
+	// the operator's own version, the only one that this operator can install.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^v(0|[1-9][0-9]*)\\\\.(0|[1-9][0-9]*)\\\\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$')",message="spec.version must be a semantic version with a leading v, such as v0.1.0: correct it, or leave it out for the operator's own version"
+	Version string `json:"version,omitempty"`
+
+	// clusterSelector selects Clusters of this namespace by their labels. It may be
+	// empty only when allClusters is true.
+	// +optional
+	ClusterSelector metav1.LabelSelector `json:"clusterSelector,omitempty,omitzero"`
+
+	// allClusters selects every Cluster of this namespace.
+	// +optional
+	AllClusters bool `json:"allClusters,omitempty"`
+
+	// cni configures the pod network of the selected clusters.
+	// +optional
+	// +kubebuilder:default={}
+	CNI CNISpec `json:"cni,omitempty,omitzero"`
+
+	// paused holds back every change to the selected clusters; status is still
+	// reported. Deleting the NetworkStack uninstalls even while it is paused.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
+}
+
+// ClusterCounts counts the clusters of a NetworkStack.
+type ClusterCounts struct {
+	// selected is the number of Clusters that the selector matches.
+	Selected int32 `json:"selected"`
+	// held is the number of selected Clusters that this NetworkStack holds. It is
+	// less than selected when another NetworkStack holds some of them.
+	Held int32 `json:"held"`
+	// ready is the number of held clusters whose ClusterStack is Ready.
+	Ready int32 `json:"ready"`
+	// stalled is the number of held clusters that wait for a person.
+	Stalled int32 `json:"stalled"`
+	// unreachable is the number of held clusters whose API server cannot be used now.
+	Unreachable int32 `json:"unreachable"`
+	// uninstalling is the number of clusters that Fairlead is being removed from.
+	Uninstalling int32 `json:"uninstalling"`
+}
+
+// NetworkStackStatus is what was observed of a NetworkStack's clusters.
+type NetworkStackStatus struct {
+	// observedGeneration is the generation of the spec that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// version is the version of Fairlead that the clusters shall run.
+	// +optional
+	Version string `json:"version,omitempty"`
+
+	// planDigest identifies the plan: the resolved configuration of all held clusters.
+	// +optional
+	PlanDigest string `json:"planDigest,omitempty"`
+
+	// clusters counts the clusters.
+	// +optional
+	Clusters ClusterCounts `json:"clusters,omitempty"`
+
+	// conditions: Ready, Accepted, and while they are True Reconciling and Stalled.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// NetworkStack gives every Cluster that it selects its whole network. It selects
+// Cluster API Clusters of its own namespace; one Cluster belongs to one NetworkStack.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,shortName=nstack,categories=fairlead
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`
+// +kubebuilder:printcolumn:name="Clusters",type=integer,JSONPath=`.status.clusters.selected`
+// +kubebuilder:printcolumn:name="Up",type=integer,JSONPath=`.status.clusters.ready`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Plan",type=string,priority=1,JSONPath=`.status.planDigest`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 52",message="metadata.name must have at most 52 characters, because names are derived from it: choose a shorter name"
+type NetworkStack struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// +required
+	Spec NetworkStackSpec `json:"spec"`
+	// +optional
+	Status NetworkStackStatus `json:"status,omitempty"`
+}
+
+// NetworkStackList is a list of NetworkStack.
+//
+// +kubebuilder:object:root=true
+type NetworkStackList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []NetworkStack `json:"items"`
+}
+
+// GetConditions returns the object's conditions.
+func (s *NetworkStack) GetConditions() []metav1.Condition { return s.Status.Conditions }
+
+func init() {
+	SchemeBuilder.Register(&NetworkStack{}, &NetworkStackList{})
+}
