@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// Type URLs of the resources, as subscribers name them in a discovery request.
+const (
+	LocalNodeType = "type.googleapis.com/fairlead.state.v1.LocalNode"
+	PeerNodeType  = "type.googleapis.com/fairlead.state.v1.PeerNode"
+	EndpointType  = "type.googleapis.com/fairlead.state.v1.Endpoint"
+)
+
+// AgentTypes are the types that every agent subscribes to, in the order in which
+// an agent can use them: itself, where the others are, its own pods.
+var AgentTypes = []string{LocalNodeType, PeerNodeType, EndpointType}
+
+// EndpointName is the resource name of the endpoint of a pod.
+func EndpointName(namespace, name string) string { return namespace + "/" + name }
+
+// TypeURL is the type URL under which a message of this package is served.
+func TypeURL(m proto.Message) string {
+	return "type.googleapis.com/" + string(m.ProtoReflect().Descriptor().FullName())
+}
+
+// ShortType is the message's name within a type URL: what people read in logs,
+// metrics and messages.
+func ShortType(typeURL string) string {
+	for i := len(typeURL) - 1; i >= 0; i-- {
+		if typeURL[i] == '/' {
+			return string(protoreflect.FullName(typeURL[i+1:]).Name())
+		}
+	}
+	return typeURL
+}
