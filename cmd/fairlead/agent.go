@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+
+	"github.com/fairlead-io/fairlead/internal/agent"
+	"github.com/fairlead-io/fairlead/internal/cniapi"
+	"github.com/fairlead-io/fairlead/internal/datapath"
+)
+
+const (
+	agentStateDir = "/var/lib/fairlead"
+	agentRunDir   = "/run/fairlead"
+	agentHealth   = "127.0.0.1:9442"
+)
+
+func newAgentCommand() *cobra.Command {
+	var cfg agent.Config
+	var level string
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Serve a node: CNI, addresses, eBPF datapath",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := newLogger(level)
+			if err != nil {
+				return err
+			}
+			if err := cfg.Validate(); err != nil {
+				return err
+			}
+			kube, err := rest.InClusterConfig()
+			if err != nil {
+				return err
+			}
+			return agent.Run(cmd.Context(), cfg, kube, log)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.NodeName, "node-name", os.Getenv("NODE_NAME"), "name of this node's Node object (NODE_NAME)")
+	f.StringVar(&cfg.ClusterName, "cluster-name", "", "name of the cluster, part of every identity")
+	f.StringVar(&cfg.Namespace, "namespace", "fairlead-system", "namespace of the controllers")
+	f.StringVar(&cfg.StateDir, "state-dir", agentStateDir, "folder for what survives a restart")
+	f.StringVar(&cfg.Socket, "socket", cniapi.DefaultSocket, "unix socket for the CNI plugin")
+	f.StringVar(&cfg.BPFFS, "bpffs", datapath.DefaultBPFFS, "where the BPF file system is mounted")
+	f.StringVar(&cfg.TrustFile, "trust-bundle", "", "PEM file with the roots that controllers' certificates chain to")
+	f.StringVar(&cfg.TokenFile, "token-file", "", "projected ServiceAccount token with audience fairlead-controller")
+	f.StringVar(&cfg.CNIPlugin, "cni-plugin", "/fairlead-cni", "the CNI plugin to install; empty: it is installed already")
+	f.StringVar(&cfg.CNIBinDir, "cni-bin-dir", "/opt/cni/bin", "where the container runtime looks for plugins")
+	f.StringVar(&cfg.CNIConfDir, "cni-conf-dir", "/etc/cni/net.d", "where the container runtime looks for configuration")
+	f.StringVar(&cfg.HealthAddress, "health", agentHealth, "address of /healthz, /readyz, /status and /metrics")
+	f.StringVar(&cfg.Uplink, "uplink", "", "device to other nodes; empty: the one with the node's address")
+	f.IntVar(&cfg.MTU, "mtu", 0, "MTU of pods in bytes; 0: the uplink's less the tunnel's overhead")
+	f.Uint16Var(&cfg.TunnelPort, "tunnel-port", datapath.DefaultTunnelPort, "UDP port of the VXLAN tunnel")
+	f.BoolVar(&cfg.Masquerade, "masquerade", true, "give pods' traffic to the outside the node's address")
+	cmd.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	cmd.AddCommand(newAgentCleanupCommand(&level))
+	return cmd
+}
+
+func newAgentCleanupCommand(level *string) *cobra.Command {
+	cfg := agent.CleanupConfig{StateDir: agentStateDir, RunDir: agentRunDir}
+	cmd := &cobra.Command{
+		Use:   "cleanup",
+		Short: "Remove everything of Fairlead's from this node, then stay ready until ended",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := newLogger(*level)
+			if err != nil {
+				return err
+			}
+			return agent.RunCleanup(cmd.Context(), cfg, log)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.HostRoot, "host-root", "/", "where the node's root folder is mounted")
+	f.StringVar(&cfg.BPFFS, "bpffs", datapath.DefaultBPFFS, "where the BPF file system is mounted")
+	f.StringVar(&cfg.CNIBinDir, "cni-bin-dir", "/opt/cni/bin", "where the container runtime looks for plugins")
+	f.StringVar(&cfg.CNIConfDir, "cni-conf-dir", "/etc/cni/net.d", "where the container runtime looks for configuration")
+	f.StringVar(&cfg.HealthAddress, "health", agentHealth, "address of /readyz")
+	return cmd
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
+	"github.com/fairlead-io/fairlead/internal/agent/node"
+	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
+	"github.com/fairlead-io/fairlead/internal/version"
+)
+
+// Status is the agent's account of itself, served at /status.
+type Status struct {
+	Node    string `json:"node"`
+	Version string `json:"version"`
+	// Ready: CNI ADD is served. NotReady says why it is not.
+	Ready    bool   `json:"ready"`
+	NotReady string `json:"notReady,omitempty"`
+
+	Connected  bool      `json:"connected"`
+	Controller string    `json:"controller,omitempty"`
+	Since      time.Time `json:"since"`
+	LastError  string    `json:"lastError,omitempty"`
+
+	Ranges    []RangeStatus    `json:"ranges"`
+	Endpoints []EndpointStatus `json:"endpoints"`
+}
+
+// RangeStatus is how full a pod range is.
+type RangeStatus struct {
+	Prefix string  `json:"prefix"`
+	Used   float64 `json:"used"`
+	Total  float64 `json:"total"`
+}
+
+// EndpointStatus is one attachment. Known is false for a pod that the API server
+// does not have on this node (any more).
+type EndpointStatus struct {
+	Pod         string   `json:"pod"`
+	ContainerID string   `json:"containerID"`
+	Addresses   []string `json:"addresses"`
+	Device      string   `json:"device"`
+	Known       bool     `json:"known"`
+}
+
+type healthServer struct {
+	name     string
+	manager  *endpoint.Manager
+	node     *node.Node
+	stream   *agentsync.Client
+	registry *prometheus.Registry
+}
+
+// serve answers /healthz (the process works), /readyz (pods can be connected),
+// /status and /metrics until the context ends.
+func (h *healthServer) serve(ctx context.Context, address string) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }) //nolint:errcheck // the client left
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := h.manager.Status(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok") //nolint:errcheck // the client left
+	})
+	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		_ = enc.Encode(h.status())
+	})
+	mux.Handle("/metrics", promhttp.HandlerFor(h.registry, promhttp.HandlerOpts{}))
+	return serveHTTP(ctx, address, mux)
+}
+
+func (h *healthServer) status() Status {
+	stream := h.stream.Status()
+	s := Status{
+		Node: h.name, Version: version.Version, Ready: true,
+		Connected: stream.Connected, Controller: stream.Controller, Since: stream.Since, LastError: stream.LastError,
+		Ranges: []RangeStatus{}, Endpoints: []EndpointStatus{},
+	}
+	if err := h.manager.Status(); err != nil {
+		s.Ready, s.NotReady = false, err.Error()
+	}
+	for _, u := range h.manager.Usage() {
+		s.Ranges = append(s.Ranges, RangeStatus{Prefix: u.Prefix.String(), Used: u.Used, Total: u.Total})
+	}
+	known, _ := h.node.Known()
+	for _, r := range h.manager.Records() {
+		e := EndpointStatus{Pod: r.Pod.String(), ContainerID: r.Endpoint.ContainerID, Device: r.Endpoint.HostIf, Known: known[r.Pod.String()]}
+		for _, a := range r.Endpoint.Addresses {
+			e.Addresses = append(e.Addresses, a.String())
+		}
+		s.Endpoints = append(s.Endpoints, e)
+	}
+	return s
+}
+
+// serveHTTP serves a handler on an address until the context ends.
+func serveHTTP(ctx context.Context, address string, handler http.Handler) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("health server: %w", err)
+	}
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("health server: %w", err)
+	}
+	return nil
+}

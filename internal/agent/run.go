@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/fairlead-io/fairlead/internal/agent/cniserver"
+	"github.com/fairlead-io/fairlead/internal/agent/discovery"
+	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
+	"github.com/fairlead-io/fairlead/internal/agent/node"
+	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
+	"github.com/fairlead-io/fairlead/internal/datapath"
+	"github.com/fairlead-io/fairlead/internal/version"
+)
+
+// Run serves the node until the context ends. What it has brought into force
+// stays in force afterwards: pods keep their network while no agent runs.
+func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	opts := datapath.Options{
+		BPFFS: cfg.BPFFS, Uplink: cfg.Uplink, MTU: cfg.MTU, TunnelPort: cfg.TunnelPort, Masquerade: cfg.Masquerade, Log: log,
+	}
+	if err := datapath.Probe(opts); err != nil {
+		sleep(ctx, restartDelay)
+		return fmt.Errorf("node %s cannot run Fairlead: %w", cfg.NodeName, err)
+	}
+	client, err := kubernetes.NewForConfig(kube)
+	if err != nil {
+		return err
+	}
+	if err := installPlugin(cfg.CNIPlugin, cfg.CNIBinDir); err != nil {
+		return err
+	}
+	store, err := endpoint.NewStore(filepath.Join(cfg.StateDir, "endpoints"))
+	if err != nil {
+		return err
+	}
+	manager := endpoint.NewManager(store, log)
+	dp := &datapathHolder{}
+	defer dp.close(log)
+	publish := func() error { return node.WriteConf(cfg.CNIConfDir, cfg.Socket) }
+	nd := node.New(dp.opener(opts), manager, publish, log)
+
+	stream, err := agentsync.New(agentsync.Config{
+		NodeName: cfg.NodeName, ClusterName: cfg.ClusterName, AgentVersion: version.Version,
+		StateDir: cfg.StateDir, TokenFile: cfg.TokenFile, RootsFile: cfg.TrustFile, Log: log,
+	}, nd)
+	if err != nil {
+		return err
+	}
+	if _, err := stream.Load(); err != nil {
+		return err
+	}
+
+	metrics := newMetrics(manager, dp, stream)
+	listener, err := cniserver.Listen(cfg.Socket)
+	if err != nil {
+		return err
+	}
+	cni := cniserver.New(manager, log, metrics.observeCNI)
+	health := &healthServer{manager: manager, node: nd, stream: stream, registry: metrics.registry, name: cfg.NodeName}
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return cni.Serve(ctx, listener) })
+	g.Go(func() error { return health.serve(ctx, cfg.HealthAddress) })
+	g.Go(func() error { return discovery.Watch(ctx, client, cfg.Namespace, stream.SetAddresses) })
+	g.Go(func() error { return stream.Run(ctx) })
+	g.Go(func() error { return nd.Run(ctx) })
+	log.Info("the agent runs", "node", cfg.NodeName, "version", version.Version, "socket", cfg.Socket)
+	return g.Wait()
+}
+
+// datapathHolder opens the datapath when the node's state is there, and lets
+// metrics read it from then on.
+type datapathHolder struct {
+	mu sync.Mutex
+	dp *datapath.Datapath
+}
+
+func (h *datapathHolder) opener(opts datapath.Options) node.Opener {
+	return func(ctx context.Context, n datapath.Node) (node.Datapath, error) {
+		dp, err := datapath.Open(ctx, opts, n)
+		if err != nil {
+			return nil, err
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.dp = dp
+		return dp, nil
+	}
+}
+
+func (h *datapathHolder) counters() ([]datapath.Counter, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.dp == nil {
+		return nil, nil
+	}
+	return h.dp.Metrics()
+}
+
+func (h *datapathHolder) close(log *slog.Logger) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.dp == nil {
+		return
+	}
+	if err := h.dp.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		log.Warn("the datapath's handles could not be closed", "error", err)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
