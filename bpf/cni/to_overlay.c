@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* What leaves through the tunnel (tcx egress of the tunnel device): packets of from_pod,
+ * which have their tunnel key, and packets of the host's stack, which get it here. */
+#include "flow.h"
+#include "forward.h"
+
+SEC("tc")
+int to_overlay(struct __sk_buff *skb)
+{
+	struct bpf_tunnel_key key = {};
+	struct packet p = {};
+	struct range *r;
+
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0) == 0 ||
+	    bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6) == 0)
+		return TC_ACT_OK; /* counted where it got the key */
+	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
+		return drop(skb, HOOK_TO_OVERLAY, REASON_DROP_PROTOCOL);
+	if (parse(skb, &p) < 0)
+		return drop(skb, HOOK_TO_OVERLAY, REASON_DROP_TRUNCATED);
+	if (is_multicast(&p.dst))
+		return drop(skb, HOOK_TO_OVERLAY, REASON_DROP_MULTICAST);
+	r = lookup_range(&p.dst);
+	if (!r || (r->flags & RANGE_LOCAL))
+		return drop(skb, HOOK_TO_OVERLAY, REASON_DROP_NO_PEER);
+	note_via_stack(&p);
+	if (set_tunnel(skb, r) < 0)
+		return drop(skb, HOOK_TO_OVERLAY, REASON_DROP_KERNEL);
+	return pass(skb, HOOK_TO_OVERLAY, REASON_TUNNEL);
+}
+
+char _license[] SEC("license") = "GPL";

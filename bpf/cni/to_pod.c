@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* What the host's stack sends to a pod (tcx egress of the veth's host end). Packets that
+ * bypass the stack do not come here. */
+#include "count.h"
+#include "flow.h"
+
+SEC("tc")
+int to_pod(struct __sk_buff *skb)
+{
+	struct packet p = {};
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
+		return pass(skb, HOOK_TO_POD, REASON_OTHER);
+	/* What cannot be parsed belongs to no flow; the pod may judge it. */
+	if (parse(skb, &p) == 0)
+		note_via_stack(&p);
+	return pass(skb, HOOK_TO_POD, REASON_DELIVERED);
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -type address -type endpoint -type range_key -type range -type flow -type flow_note -type counter -type layout_version -type range_flag -type hook -type reason layout layout/layout.c -- -Iinclude
+//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types FromPod cni/from_pod.c -- -Iinclude
+//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types ToPod cni/to_pod.c -- -Iinclude
+//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types FromOverlay cni/from_overlay.c -- -Iinclude
+//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types ToOverlay cni/to_overlay.c -- -Iinclude

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+#pragma once
+#include "maps.h"
+
+static __always_inline void count(struct __sk_buff *skb, enum hook hook, enum reason reason)
+{
+	__u32 index = hook * REASON_SLOTS + reason;
+	struct counter *c = bpf_map_lookup_elem(&fl_metrics, &index);
+
+	if (!c)
+		return;
+	c->packets++;
+	c->bytes += skb->len;
+}
+
+static __always_inline int drop(struct __sk_buff *skb, enum hook hook, enum reason reason)
+{
+	count(skb, hook, reason);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline int pass(struct __sk_buff *skb, enum hook hook, enum reason reason)
+{
+	count(skb, hook, reason);
+	return TC_ACT_OK;
+}

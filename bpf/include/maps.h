@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* The maps of the pod network. They are pinned by name and shared by all hooks. */
+#pragma once
+#include "helpers.h"
+#include "layout.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096); /* pods of a node, both families */
+	__type(key, struct address);
+	__type(value, struct endpoint);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_endpoints SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 32768); /* two for each node of the cluster */
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct range_key);
+	__type(value, struct range);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_ranges SEC(".maps");
+
+/* Losing a row breaks the flow until its client sends again, so there is room for as
+ * many as conntrack usually has. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct flow);
+	__type(value, struct flow_note);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_via_stack SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HOOK_COUNT * REASON_SLOTS);
+	__type(key, __u32);
+	__type(value, struct counter);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_metrics SEC(".maps");

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// LayoutVersion is the version of everything that layout.h describes; maps of another
+// version cannot be read.
+const LayoutVersion = layoutLayoutVersionLAYOUT_VERSION
+
+// The types of layout.h. See there for their meaning.
+type (
+	Address  = layoutAddress
+	Endpoint = layoutEndpoint
+	RangeKey = layoutRangeKey
+	Range    = layoutRange
+	Flow     = layoutFlow
+	FlowNote = layoutFlowNote
+	Counter  = layoutCounter
+	Hook     = layoutHook
+	Reason   = layoutReason
+)
+
+// Flags of Range.
+const (
+	RangeLocal      = uint8(layoutRangeFlagRANGE_LOCAL)
+	RangeTunnelIPv6 = uint8(layoutRangeFlagRANGE_TUNNEL_IPV6)
+)
+
+// Hooks, in the order of the counters.
+const (
+	HookFromPod     = layoutHookHOOK_FROM_POD
+	HookToPod       = layoutHookHOOK_TO_POD
+	HookFromOverlay = layoutHookHOOK_FROM_OVERLAY
+	HookToOverlay   = layoutHookHOOK_TO_OVERLAY
+	HookCount       = layoutHookHOOK_COUNT
+)
+
+// Reasons. From ReasonDrop on they tell why a packet was dropped. Each hook has
+// ReasonSlots counters.
+const (
+	ReasonStack         = layoutReasonREASON_STACK
+	ReasonLocal         = layoutReasonREASON_LOCAL
+	ReasonTunnel        = layoutReasonREASON_TUNNEL
+	ReasonViaStack      = layoutReasonREASON_VIA_STACK
+	ReasonDelivered     = layoutReasonREASON_DELIVERED
+	ReasonARPReply      = layoutReasonREASON_ARP_REPLY
+	ReasonNDReply       = layoutReasonREASON_ND_REPLY
+	ReasonFragment      = layoutReasonREASON_FRAGMENT
+	ReasonOther         = layoutReasonREASON_OTHER
+	ReasonDrop          = layoutReasonREASON_DROP
+	ReasonDropTruncated = layoutReasonREASON_DROP_TRUNCATED
+	ReasonDropProtocol  = layoutReasonREASON_DROP_PROTOCOL
+	ReasonDropSource    = layoutReasonREASON_DROP_SOURCE
+	ReasonDropNeighbour = layoutReasonREASON_DROP_NEIGHBOUR
+	ReasonDropMulticast = layoutReasonREASON_DROP_MULTICAST
+	ReasonDropNoPeer    = layoutReasonREASON_DROP_NO_PEER
+	ReasonDropNotHere   = layoutReasonREASON_DROP_NOT_HERE
+	ReasonDropVNI       = layoutReasonREASON_DROP_VNI
+	ReasonDropKernel    = layoutReasonREASON_DROP_KERNEL
+	ReasonSlots         = layoutReasonREASON_SLOTS
+)
+
+// AddressOf returns the maps' form of an address: that of IPv6, IPv4 mapped.
+func AddressOf(a netip.Addr) Address {
+	b := a.As16()
+	var out Address
+	for i := range out.Word {
+		out.Word[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	return out
+}
+
+// Netip returns the address; an IPv4 address in its own form.
+func Netip(a Address) netip.Addr {
+	var b [16]byte
+	for i, w := range a.Word {
+		binary.NativeEndian.PutUint32(b[4*i:], w)
+	}
+	return netip.AddrFrom16(b).Unmap()
+}
+
+// RangeKeyOf returns the key of a prefix in fl_ranges.
+func RangeKeyOf(p netip.Prefix) RangeKey {
+	bits := p.Bits()
+	if p.Addr().Is4() {
+		bits += 96
+	}
+	return RangeKey{Prefixlen: uint32(bits), Address: AddressOf(p.Masked().Addr())}
+}
+
+// Prefix returns the prefix that a key of fl_ranges stands for.
+func Prefix(k RangeKey) netip.Prefix {
+	addr, bits := Netip(k.Address), int(k.Prefixlen)
+	if addr.Is4() {
+		bits -= 96
+	}
+	return netip.PrefixFrom(addr, bits)
+}
+
+var hookNames = map[Hook]string{
+	HookFromPod:     "from_pod",
+	HookToPod:       "to_pod",
+	HookFromOverlay: "from_overlay",
+	HookToOverlay:   "to_overlay",
+}
+
+// HookName returns the name of a hook, "" for none.
+func HookName(h Hook) string { return hookNames[h] }
+
+var reasonNames = map[Reason]string{
+	ReasonStack:         "stack",
+	ReasonLocal:         "local",
+	ReasonTunnel:        "tunnel",
+	ReasonViaStack:      "via_stack",
+	ReasonDelivered:     "delivered",
+	ReasonARPReply:      "arp_reply",
+	ReasonNDReply:       "nd_reply",
+	ReasonFragment:      "fragment",
+	ReasonOther:         "other",
+	ReasonDropTruncated: "truncated",
+	ReasonDropProtocol:  "unknown_protocol",
+	ReasonDropSource:    "spoofed_source",
+	ReasonDropNeighbour: "foreign_neighbour",
+	ReasonDropMulticast: "multicast",
+	ReasonDropNoPeer:    "no_peer",
+	ReasonDropNotHere:   "not_here",
+	ReasonDropVNI:       "foreign_vni",
+	ReasonDropKernel:    "kernel_refused",
+}
+
+// ReasonName returns the name of a reason, "" for a slot without one.
+func ReasonName(r Reason) string { return reasonNames[r] }

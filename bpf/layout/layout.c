@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Carries the shared types into BTF, from which their Go side is generated. */
+#include "layout.h"
+
+const struct endpoint *emit_endpoint __attribute__((unused));
+const struct range_key *emit_range_key __attribute__((unused));
+const struct range *emit_range __attribute__((unused));
+const struct flow *emit_flow __attribute__((unused));
+const struct flow_note *emit_flow_note __attribute__((unused));
+const struct counter *emit_counter __attribute__((unused));
+const enum layout_version *emit_layout_version __attribute__((unused));
+const enum range_flag *emit_range_flag __attribute__((unused));
+const enum hook *emit_hook __attribute__((unused));
+const enum reason *emit_reason __attribute__((unused));
