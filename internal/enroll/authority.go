@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enroll
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Lifetime is how long the certificates are valid that an Authority issues.
+const Lifetime = 24 * time.Hour
+
+// skew is how far clocks of nodes may be behind the controller's.
+const skew = 5 * time.Minute
+
+// Authority issues certificates from the cluster's intermediate CA. It reads the
+// files again when they change, and renews its own serving certificate when two
+// thirds of its life are over; both happen as part of a handshake or a signing, the
+// only moments at which they matter.
+type Authority struct {
+	dir, cluster string
+	lifetime     time.Duration
+	now          func() time.Time
+	log          *slog.Logger
+
+	mu      sync.Mutex
+	stamps  [3]stamp
+	ca      *ca
+	serving *tls.Certificate
+}
+
+// ca is the content of the directory at one moment.
+type ca struct {
+	cert  *x509.Certificate
+	key   crypto.Signer
+	chain [][]byte // of the intermediate, DER, without roots
+	roots *x509.CertPool
+}
+
+// stamp tells one content of a file from another without reading it.
+type stamp struct {
+	size    int64
+	changed time.Time
+}
+
+var caFiles = [3]string{"tls.crt", "tls.key", "ca.crt"}
+
+// NewAuthority reads tls.crt, tls.key (the intermediate) and ca.crt (the root
+// bundle) from dir. Its errors name the file and what it must hold.
+func NewAuthority(dir, cluster string, log *slog.Logger) (*Authority, error) {
+	a := &Authority{dir: dir, cluster: cluster, lifetime: Lifetime, now: time.Now, log: log}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	stamps, err := a.stamp()
+	if err != nil {
+		return nil, err
+	}
+	if a.ca, err = a.read(); err != nil {
+		return nil, err
+	}
+	a.stamps = stamps
+	return a, nil
+}
+
+func (a *Authority) stamp() (out [3]stamp, err error) {
+	for i, name := range caFiles {
+		info, err := os.Stat(filepath.Join(a.dir, name))
+		if err != nil {
+			return out, fmt.Errorf("the cluster's CA cannot be read (is Secret fairlead-cluster-ca mounted, with key %s?): %w", name, err)
+		}
+		out[i] = stamp{info.Size(), info.ModTime()}
+	}
+	return out, nil
+}
+
+func (a *Authority) read() (*ca, error) {
+	var content [3][]byte
+	for i, name := range caFiles {
+		data, err := os.ReadFile(filepath.Join(a.dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("the cluster's CA cannot be read: %w", err)
+		}
+		content[i] = data
+	}
+	return parseCA(content[0], content[1], content[2], a.now())
+}
+
+// parseCA checks that the files fit together, so that no certificate is issued that
+// nobody would accept.
+func parseCA(certPEM, keyPEM, rootsPEM []byte, now time.Time) (*ca, error) {
+	const secret = "Secret fairlead-cluster-ca"
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("%s: keys tls.crt and tls.key are not a certificate with its key: %w; issue the cluster's intermediate again", secret, err)
+	}
+	key, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok || !pair.Leaf.IsCA || !pair.Leaf.BasicConstraintsValid {
+		return nil, fmt.Errorf("%s: key tls.crt is not a CA certificate; issue the cluster's intermediate again", secret)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(rootsPEM) {
+		return nil, fmt.Errorf("%s: key ca.crt holds no certificate; it must be the PEM bundle of roots", secret)
+	}
+	others := x509.NewCertPool()
+	for _, der := range pair.Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			others.AddCert(c)
+		}
+	}
+	_, err = pair.Leaf.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: others, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: the intermediate in tls.crt is not accepted by the roots in ca.crt: %w; hand both out together", secret, err)
+	}
+	c := &ca{cert: pair.Leaf, key: key, roots: roots}
+	for _, der := range pair.Certificate {
+		if cert, err := x509.ParseCertificate(der); err == nil && !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+			c.chain = append(c.chain, der)
+		}
+	}
+	return c, nil
+}
+
+// current returns the CA, read again if its files have changed. A change that cannot
+// be used is reported and the last good content stays in use.
+func (a *Authority) current() *ca {
+	stamps, err := a.stamp()
+	if err == nil && stamps == a.stamps {
+		return a.ca
+	}
+	var fresh *ca
+	if err == nil {
+		fresh, err = a.read()
+	}
+	if err != nil {
+		a.log.Error("the cluster's CA has changed and cannot be used; the last good one stays in use", "error", err)
+		return a.ca
+	}
+	if !fresh.cert.Equal(a.ca.cert) {
+		a.log.Info("the cluster's CA has changed", "subject", fresh.cert.Subject.CommonName, "notAfter", fresh.cert.NotAfter)
+	}
+	a.stamps, a.ca, a.serving = stamps, fresh, nil
+	return a.ca
+}
+
+// issue signs a leaf. It is never valid for longer than its issuer.
+func (a *Authority) issue(c *ca, public crypto.PublicKey, subject string, uri *url.URL, dns []string, usage x509.ExtKeyUsage) ([][]byte, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, err
+	}
+	now := a.now()
+	if now.After(c.cert.NotAfter) {
+		return nil, fmt.Errorf("the cluster's intermediate CA expired at %s; the operator renews Secret fairlead-cluster-ca", c.cert.NotAfter.Format(time.RFC3339))
+	}
+	notAfter := now.Add(a.lifetime)
+	if notAfter.After(c.cert.NotAfter) {
+		notAfter = c.cert.NotAfter
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: subject},
+		NotBefore:    now.Add(-skew),
+		NotAfter:     notAfter,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{usage},
+		URIs:         []*url.URL{uri},
+		DNSNames:     dns,
+
+		BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, c.cert, public, c.key)
+	if err != nil {
+		return nil, err
+	}
+	return append([][]byte{der}, c.chain...), nil
+}
+
+// SignNode issues a client certificate for a node's agent: a chain in DER, leaf first.
+func (a *Authority) SignNode(node string, public crypto.PublicKey) ([][]byte, error) {
+	a.mu.Lock()
+	c := a.current()
+	a.mu.Unlock()
+	return a.issue(c, public, node, NodeURI(a.cluster, node), nil, x509.ExtKeyUsageClientAuth)
+}
+
+// servingCertificate is this controller's certificate, renewed when it is due.
+func (a *Authority) servingCertificate(c *ca) (*tls.Certificate, error) {
+	now := a.now()
+	if a.serving != nil {
+		leaf := a.serving.Leaf
+		if now.Before(leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * 2 / 3)) {
+			return a.serving, nil
+		}
+	}
+	fresh, err := a.newServing(c)
+	if err != nil {
+		if a.serving != nil && now.Before(a.serving.Leaf.NotAfter) {
+			a.log.Error("the serving certificate cannot be renewed yet", "error", err)
+			return a.serving, nil
+		}
+		return nil, err
+	}
+	a.serving = fresh
+	return fresh, nil
+}
+
+func (a *Authority) newServing(c *ca) (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := a.issue(c, key.Public(), ServerName, ControllerURI(a.cluster), []string{ServerName}, x509.ExtKeyUsageServerAuth)
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// TLS is the configuration of the xDS server: TLS 1.3, a client certificate is
+// verified if one is given (only enrollment goes without), with the serving
+// certificate and the roots of the moment.
+func (a *Authority) TLS() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{"h2"},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			c := a.current()
+			cert, err := a.servingCertificate(c)
+			if err != nil {
+				a.log.Error("no serving certificate can be issued", "error", err)
+				return nil, errors.New("no serving certificate")
+			}
+			return &tls.Config{
+				MinVersion:             tls.VersionTLS13,
+				NextProtos:             []string{"h2"},
+				Certificates:           []tls.Certificate{*cert},
+				ClientAuth:             tls.VerifyClientCertIfGiven,
+				ClientCAs:              c.roots,
+				SessionTicketsDisabled: true, // a resumed session would outlive a certificate
+			}, nil
+		},
+	}
+}
