@@ -1,0 +1,134 @@
+# Fairlead. `make help` lists what there is.
+
+VERSION   ?= v0.1.0
+IMAGE     ?= fairlead.io/fairlead:$(VERSION)
+CLANG     ?= clang-19
+LAB_DIR   ?= .lab
+export LAB_DIR CLANG
+
+GO        := CGO_ENABLED=0 go
+LDFLAGS   := -s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$(VERSION)
+GOBUILD   := $(GO) build -trimpath -ldflags "$(LDFLAGS)"
+# -race needs cgo; two test binaries at a time is what two cores and 24 GiB carry.
+GOTEST    := go test -race -p 2
+LAB       := bin/lab
+KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/assets
+
+# Packages whose tests need nothing but Go.
+UNIT      := ./api/... ./charts/... ./cmd/... ./internal/cniapi/... ./internal/agent/... ./internal/enroll/... ./internal/model/... \
+             ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
+             ./test/architecture/... ./test/lab/...
+# Packages that make network namespaces and load programs.
+BPF       := ./bpf/... ./internal/datapath/... ./test/cni/...
+# Packages that start a kube-apiserver.
+ENV       := ./controllers/... ./internal/fleet/... ./internal/helm/... ./internal/release/...
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## List the targets.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Build
+
+.PHONY: build
+build: bin/fairlead bin/fairlead-cni ## Build Fairlead's programs into bin/.
+
+.PHONY: bin/fairlead bin/fairlead-cni bin/probe $(LAB)
+bin/fairlead:
+	$(GOBUILD) -o $@ ./cmd/fairlead
+bin/fairlead-cni:
+	$(GOBUILD) -o $@ ./cmd/fairlead-cni
+bin/probe:
+	$(GOBUILD) -o $@ ./test/probe
+$(LAB):
+	$(GOBUILD) -o $@ ./test/lab/cmd/lab
+
+.PHONY: images
+images: build bin/probe $(LAB) ## Pack the programs into OCI archives in out/.
+	@mkdir -p out
+	$(LAB) image -o out/fairlead.tar -t $(IMAGE) -entrypoint /fairlead bin/fairlead:/fairlead bin/fairlead-cni:/fairlead-cni
+	$(LAB) image -o out/probe.tar -t fairlead.io/probe:dev -entrypoint /probe bin/probe:/probe
+
+##@ Develop
+
+.PHONY: generate
+generate: deps-generate ## Regenerate everything that is generated: CRDs, deep copies, protobuf, eBPF objects.
+	go tool controller-gen object paths=./api/...
+	go generate ./api/... ./internal/... ./bpf/...
+
+.PHONY: verify
+verify: generate ## Fail when a generated file is not up to date, or go.mod is not tidy.
+	go mod verify >/dev/null
+	go mod tidy -diff
+	git diff --exit-code -- api bpf charts config internal
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck, import rules.
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$bad" || { echo "not gofmt-ed:"; echo "$$bad"; exit 1; }
+	go vet ./...
+	cd test/tools && GOFLAGS=-modcacherw go build -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	bin/staticcheck ./...
+	go test ./test/architecture
+
+##@ Test
+
+.PHONY: test
+test: deps lint test-unit test-bpf test-env test-e2e test-conformance ## Everything (root).
+
+.PHONY: test-unit
+test-unit: ## The inner loop: pure packages and protocols, under 2 minutes.
+	$(GOTEST) $(UNIT)
+
+.PHONY: test-bpf
+test-bpf: ## Verifier, packets through each program, namespaces joined by the real datapath, CNI x 1,000 (root).
+	$(GOTEST) -p 1 -count=1 $(BPF)
+
+.PHONY: test-env
+test-env: assets ## Controllers and releases against a real kube-apiserver.
+	KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS) $(GOTEST) -p 1 $(ENV)
+
+.PHONY: test-e2e
+test-e2e: deps images lab-build ## The lab, end to end: install, matrix, kills, bad input, uninstall (root).
+	go test -count=1 -timeout 40m -v ./test/e2e
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for 20 seconds.
+	@set -e; for p in $$(git grep -l 'func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -ho 'func Fuzz[A-Za-z]*' $$p/*_test.go | sed 's/func //'); do \
+	    echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 20s ./$$p; done; done
+
+##@ Lab
+
+.PHONY: demo
+demo: deps images lab-build ## Three real clusters, the operator, one NetworkStack, and what came of it.
+	go run ./test/demo
+
+.PHONY: lab-up
+lab-up: deps lab-build ## Start the lab: clusters hub, alpha and bravo on this machine (root).
+	$(LAB) up
+
+.PHONY: lab-down
+lab-down: $(LAB) ## Take the lab down; nothing is left behind.
+	$(LAB) down
+
+.PHONY: lab-build
+lab-build: $(LAB) ## Build Kubernetes, containerd, CoreDNS and the images, once.
+	$(LAB) build
+
+.PHONY: deploy
+deploy: images ## Load the working tree's build on a running lab and restart Fairlead there.
+	go run ./test/demo -deploy
+
+##@ Machine
+
+.PHONY: deps
+deps: ## Install the Debian or Ubuntu packages that the lab and the tests need.
+	@test/deps runtime
+
+.PHONY: deps-generate
+deps-generate:
+	@test/deps generate
+
+.PHONY: clean
+clean: ## Remove what was built; the lab's downloads and builds stay in .cache/.
+	rm -rf bin out
