@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/fairlead-io/fairlead/cmd/fairlead/operatorrun"
+)
+
+// newOperatorCommand is `fairlead operator`, which runs on the management cluster.
+func newOperatorCommand() *cobra.Command {
+	var c operatorrun.Config
+	var format, level string
+	cmd := &cobra.Command{
+		Use:   "operator",
+		Short: "Give every cluster that a NetworkStack selects its network (runs on the management cluster)",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SilenceUsage = true
+			cfg, err := ctrl.GetConfig()
+			if err != nil {
+				return err
+			}
+			c.Kube = cfg
+			if c.Log, err = operatorLogger(format, level); err != nil {
+				return err
+			}
+			return operatorrun.Run(cmd.Context(), c)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.HealthAddress, "health-address", ":9443", "address of /healthz and /readyz")
+	f.StringVar(&c.MetricsAddress, "metrics-address", ":9444", "address of /metrics, \"0\" for none")
+	f.BoolVar(&c.LeaderElection, "leader-election", true, "run only while this process holds the lease")
+	f.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease (default: the pod's own)")
+	f.StringSliceVar(&c.Namespaces, "namespace", nil, "namespace to serve; repeat for more (default: all)")
+	f.StringVar(&c.ImageRepository, "image-repository", "fairlead.io/fairlead", "repository of the image that clusters run")
+	f.IntVar(&c.StackConcurrency, "stack-concurrency", 4, "NetworkStacks worked on at a time")
+	f.IntVar(&c.ClusterConcurrency, "cluster-concurrency", 16, "clusters worked on at a time")
+	f.IntVar(&c.Connectors, "connectors", 32, "clusters connected to at a time")
+	f.DurationVar(&c.ReconnectInterval, "reconnect-interval", 10*time.Second, "time between two attempts to connect to a cluster that is away")
+	f.StringVar(&format, "log-format", "json", "json or text")
+	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+// operatorLogger is newLogger with a choice of the format.
+func operatorLogger(format, level string) (*slog.Logger, error) {
+	log, err := newLogger(level)
+	if err != nil || format == "json" {
+		return log, err
+	}
+	if format != "text" {
+		return nil, fmt.Errorf("--log-format is %q, want json or text", format)
+	}
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, err
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l})), nil
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package operatorrun puts the fleet's operator together: the manager with its
+// caches and its lease, the connections to the clusters, and the two controllers.
+// It owns the wiring and decides nothing else.
+package operatorrun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/charts"
+	"github.com/fairlead-io/fairlead/controllers/clusterstack"
+	"github.com/fairlead-io/fairlead/controllers/networkstack"
+	"github.com/fairlead-io/fairlead/internal/fleet"
+	"github.com/fairlead-io/fairlead/internal/release"
+	"github.com/fairlead-io/fairlead/internal/trust"
+	"github.com/fairlead-io/fairlead/internal/version"
+)
+
+// leaseName is the name of the lease that the acting operator holds.
+const leaseName = "fairlead-operator"
+
+// grace is what a Helm action under way gets to end when the operator stops; one
+// that is cut off is healed by the next operator.
+const grace = 20 * time.Second
+
+// Config is what an operator is started with.
+type Config struct {
+	// Kube is the management cluster's API server.
+	Kube *rest.Config
+	// HealthAddress and MetricsAddress are host:port; "0" serves nothing.
+	HealthAddress, MetricsAddress string
+	LeaderElection                bool
+	// LeaderElectionNamespace is needed outside of a pod only.
+	LeaderElectionNamespace string
+	// Namespaces that are served; none means all.
+	Namespaces []string
+	// ImageRepository is where clusters pull Fairlead's image from, without a tag.
+	ImageRepository string
+	// StackConcurrency and ClusterConcurrency are objects worked on at a time,
+	// Connectors the clusters connected to at a time.
+	StackConcurrency, ClusterConcurrency, Connectors int
+	// ReconnectInterval is the time between two attempts to connect to a cluster.
+	ReconnectInterval time.Duration
+	// Chart is the cni chart; nil is the embedded one.
+	Chart *release.Chart
+	// SkipNameValidation lets several operators live in one test process.
+	SkipNameValidation bool
+	Log                *slog.Logger
+}
+
+// Validate names every field that is wrong, as the flag that sets it.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.ImageRepository == "" {
+		errs = append(errs, errors.New("--image-repository is empty; set it to the repository of Fairlead's image"))
+	}
+	for _, f := range []struct {
+		flag  string
+		value int
+	}{{"--stack-concurrency", c.StackConcurrency}, {"--cluster-concurrency", c.ClusterConcurrency}, {"--connectors", c.Connectors}} {
+		if f.value < 1 {
+			errs = append(errs, fmt.Errorf("%s is %d; set it to at least 1", f.flag, f.value))
+		}
+	}
+	if c.ReconnectInterval < time.Second {
+		errs = append(errs, fmt.Errorf("--reconnect-interval is %s; set it to at least 1s", c.ReconnectInterval))
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves the fleet until ctx ends.
+func Run(ctx context.Context, c Config) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	logger := logr.FromSlogHandler(c.Log.Handler())
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+	mgr, err := New(ctx, c)
+	if err != nil {
+		return err
+	}
+	c.Log.Info("starting", "version", version.Version, "namespaces", c.Namespaces)
+	return mgr.Start(ctx)
+}
+
+// New makes the manager with everything in it.
+func New(ctx context.Context, c Config) (ctrl.Manager, error) {
+	chart, err := c.Chart, error(nil)
+	if chart == nil {
+		if chart, err = release.LoadChart(charts.CNI, charts.CNIRoot); err != nil {
+			return nil, err
+		}
+	}
+	mgr, err := newManager(c)
+	if err != nil {
+		return nil, err
+	}
+	connections, err := fleet.Setup(ctx, mgr, fleet.Options{
+		Retry: c.ReconnectInterval, Connectors: c.Connectors, Cached: clusterstack.CachedObjects(),
+		SkipNameValidation: c.SkipNameValidation,
+	})
+	if err != nil {
+		return nil, err
+	}
+	stacks := &networkstack.Reconciler{Client: mgr.GetClient(), Version: version.Version, Concurrency: c.StackConcurrency}
+	clusters := &clusterstack.Reconciler{
+		Client:          mgr.GetClient(),
+		Fleet:           connections,
+		Roots:           &trust.Store{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Now: time.Now},
+		Version:         version.Version,
+		Chart:           chart,
+		ImageRepository: c.ImageRepository,
+		Discovery:       &release.Discovery{},
+		Now:             time.Now,
+		Concurrency:     c.ClusterConcurrency,
+	}
+	return mgr, errors.Join(
+		stacks.SetupWithManager(mgr),
+		clusters.SetupWithManager(mgr),
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("caches", func(r *http.Request) error {
+			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+			defer cancel()
+			if !mgr.GetCache().WaitForCacheSync(ctx) {
+				return errors.New("the management cluster's objects have not been read yet; is its API server reachable, and are Cluster API's and Fairlead's CRDs installed?")
+			}
+			return nil
+		}),
+	)
+}
+
+func newManager(c Config) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, apiextensionsv1.AddToScheme, clusterv1.AddToScheme, v1alpha1.AddToScheme,
+	} {
+		utilruntime.Must(add(scheme))
+	}
+	byObject, err := fleet.HubSecrets()
+	if err != nil {
+		return nil, err
+	}
+	options := cache.Options{ByObject: byObject, DefaultTransform: cache.TransformStripManagedFields()}
+	for _, ns := range c.Namespaces {
+		if options.DefaultNamespaces == nil {
+			options.DefaultNamespaces = map[string]cache.Config{}
+		}
+		options.DefaultNamespaces[ns] = cache.Config{}
+	}
+	kube := rest.CopyConfig(c.Kube)
+	kube.QPS, kube.Burst = 100, 200 // two writes a cluster and change, over a fleet of a thousand
+	wait := grace
+	skip := c.SkipNameValidation
+	return ctrl.NewManager(kube, ctrl.Options{
+		Scheme:                  scheme,
+		Logger:                  logr.FromSlogHandler(c.Log.Handler()),
+		Cache:                   options,
+		Client:                  client.Options{},
+		HealthProbeBindAddress:  c.HealthAddress,
+		Metrics:                 metricsserver.Options{BindAddress: c.MetricsAddress},
+		LeaderElection:          c.LeaderElection,
+		LeaderElectionID:        leaseName,
+		LeaderElectionNamespace: c.LeaderElectionNamespace,
+		// A successor need not wait for the lease to run out: Run returns right after
+		// the manager has stopped.
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       &wait,
+		Controller:                    config.Controller{SkipNameValidation: &skip},
+	})
+}

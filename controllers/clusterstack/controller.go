@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package clusterstack reconciles ClusterStacks: through internal/fleet it reaches
+// one cluster, gives it its trust (internal/trust) and its release
+// (internal/release), and reports what runs there; a deleted ClusterStack is
+// cleaned off its cluster first. It must not select clusters or resolve their
+// configuration; that is controllers/networkstack's matter.
+package clusterstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/workqueue"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/internal/fleet"
+	"github.com/fairlead-io/fairlead/internal/release"
+	"github.com/fairlead-io/fairlead/internal/trust"
+)
+
+const (
+	// Backoff for the world's faults.
+	retryFirst = 500 * time.Millisecond
+	retryLast  = time.Minute
+
+	defaultConcurrency = 16
+)
+
+// Reconciler reconciles ClusterStacks.
+type Reconciler struct {
+	Client client.Client
+	Fleet  *fleet.Fleet
+	// Roots keeps the fleet's roots.
+	Roots *trust.Store
+	// Version is the version of Fairlead that this operator installs.
+	Version string
+	// Chart is the cni chart; ImageRepository is where its image is.
+	Chart           *release.Chart
+	ImageRepository string
+	// Discovery is shared by all clusters.
+	Discovery *release.Discovery
+	// Now is the clock.
+	Now func() time.Time
+	// Concurrency is the number of clusters worked on at a time; 0 means 16.
+	Concurrency int
+
+	controller controller.Controller
+}
+
+// SetupWithManager adds the reconciler to a manager.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	if r.Concurrency == 0 {
+		r.Concurrency = defaultConcurrency
+	}
+	c, err := ctrl.NewControllerManagedBy(mgr).
+		Named("clusterstack").
+		For(&v1alpha1.ClusterStack{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&clusterv1.Cluster{}, handler.EnqueueRequestsFromMapFunc(sameName), builder.WithPredicates(clusterChanged())).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(clusterOfKubeconfig), builder.WithPredicates(contentChanged())).
+		WatchesRawSource(r.Fleet.Source("clusterstack", requestFor)).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: r.Concurrency,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryLast),
+		}).
+		Build(r)
+	r.controller = c
+	return err
+}
+
+// A ClusterStack has the name of its Cluster.
+func requestFor(cluster client.ObjectKey) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: cluster}}
+}
+
+func sameName(_ context.Context, o client.Object) []reconcile.Request {
+	return requestFor(client.ObjectKeyFromObject(o))
+}
+
+func clusterOfKubeconfig(_ context.Context, o client.Object) []reconcile.Request {
+	if cluster, ok := fleet.IsKubeconfig(o); ok {
+		return requestFor(cluster)
+	}
+	return nil
+}
+
+// clusterChanged passes the changes of a Cluster that matter here, and not the many
+// of its status.
+func clusterChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*clusterv1.Cluster)
+		after, ok2 := e.ObjectNew.(*clusterv1.Cluster)
+		return !ok1 || !ok2 || before.Generation != after.Generation ||
+			before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+			!equality.Semantic.DeepEqual(before.Status.Initialization, after.Status.Initialization)
+	}}
+}
+
+func contentChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*corev1.Secret)
+		after, ok2 := e.ObjectNew.(*corev1.Secret)
+		return !ok1 || !ok2 || !maps.EqualFunc(before.Data, after.Data, func(a, b []byte) bool { return string(a) == string(b) })
+	}}
+}
+
+// scope is what one reconcile works on.
+type scope struct {
+	cs      *v1alpha1.ClusterStack
+	cluster *clusterv1.Cluster
+	// conn is set once the cluster is connected.
+	conn *fleet.Cluster
+	// again is when to look again by the clock, 0 for never: for renewals and for the
+	// few things that send no event.
+	again time.Duration
+	// acted says that this reconcile changed the release.
+	acted bool
+}
+
+// held says why the cluster must not be changed now, "" when it may be.
+func (s *scope) held(carried string) string {
+	switch {
+	case s.cs.Spec.Paused:
+		return "spec.paused of NetworkStack " + s.cs.Spec.NetworkStack + " holds changes back"
+	case s.cs.Spec.Version != carried:
+		return fmt.Sprintf("this operator installs %s only, and %s is wanted", carried, s.cs.Spec.Version)
+	}
+	return ""
+}
+
+func (s *scope) lookAgain(in time.Duration) {
+	if s.again == 0 || in < s.again {
+		s.again = in
+	}
+}
+
+// Reconcile brings one cluster in line with its ClusterStack, or cleans it.
+func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	s := &scope{cs: &v1alpha1.ClusterStack{}, cluster: &clusterv1.Cluster{}}
+	if err := r.Client.Get(ctx, req.NamespacedName, s.cs); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if err := r.Client.Get(ctx, req.NamespacedName, s.cluster); err != nil {
+		if !apierrors.IsNotFound(err) {
+			return reconcile.Result{}, err
+		}
+		s.cluster = nil
+	}
+	before := s.cs.DeepCopy()
+	var err error
+	if s.cs.DeletionTimestamp.IsZero() {
+		err = s.settle(r.reconcile(ctx, s))
+	} else {
+		var done bool
+		if done, err = r.reconcileDelete(ctx, s); done {
+			return reconcile.Result{}, err
+		}
+		err = s.settleDelete(err)
+	}
+	s.cs.Status.ObservedGeneration = s.cs.Generation
+	if perr := r.patchStatus(ctx, before, s.cs); perr != nil || err != nil {
+		return reconcile.Result{}, errors.Join(err, perr)
+	}
+	return reconcile.Result{RequeueAfter: s.again}, nil
+}
+
+// reconcile runs the phases in their order. A phase that stops the later ones has
+// said why in its own condition; an error is a fault of the world.
+func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
+	if err := r.connect(ctx, s); err != nil {
+		return err
+	}
+	if err := r.applyTrust(ctx, s); err != nil {
+		return err
+	}
+	if err := r.applyRelease(ctx, s); err != nil {
+		return err
+	}
+	return r.observeRollout(ctx, s)
+}
+
+// patchStatus writes the status when it differs, so that it never feeds itself.
+func (r *Reconciler) patchStatus(ctx context.Context, before, after *v1alpha1.ClusterStack) error {
+	if equality.Semantic.DeepEqual(before.Status, after.Status) {
+		return nil
+	}
+	old := after.DeepCopy()
+	old.Status = before.Status
+	if err := client.IgnoreNotFound(r.Client.Status().Patch(ctx, after, client.MergeFrom(old))); err != nil {
+		return fmt.Errorf("writing the status: %w", err)
+	}
+	return nil
+}

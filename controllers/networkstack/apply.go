@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package networkstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/internal/stack"
+)
+
+// apply brings every planned ClusterStack in line. One that cannot be applied does
+// not hold the others back.
+func (r *Reconciler) apply(ctx context.Context, s *scope) error {
+	var errs []error
+	for i := range s.plan.Clusters {
+		p := &s.plan.Clusters[i]
+		existing := s.children[p.Cluster]
+		if existing == nil {
+			existing = s.others[p.Cluster]
+		}
+		switch {
+		case p.Deleting:
+			// The Cluster is on its way out; what it has it keeps.
+			continue
+		case existing != nil && !existing.DeletionTimestamp.IsZero():
+			// It is created anew once its removal is through.
+			continue
+		case existing != nil && upToDate(existing, s.stack, p):
+			continue
+		}
+		applied, err := r.applyOne(ctx, s.stack, p)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("applying ClusterStack %s/%s: %w", s.stack.Namespace, p.Cluster, err))
+			continue
+		}
+		ctrl.LoggerFrom(ctx).Info("Applied ClusterStack", "clusterStack", p.Cluster, "plan", p.Spec.PlanDigest)
+		s.children[p.Cluster] = applied
+		delete(s.others, p.Cluster)
+	}
+	return errors.Join(errs...)
+}
+
+// upToDate says that a ClusterStack is as planned, so that it need not be sent.
+func upToDate(cs *v1alpha1.ClusterStack, owner *v1alpha1.NetworkStack, p *stack.ClusterPlan) bool {
+	return equality.Semantic.DeepEqual(cs.Spec, p.Spec) &&
+		cs.Labels[v1alpha1.NetworkStackLabel] == owner.Name &&
+		slices.Contains(cs.Finalizers, v1alpha1.ClusterStackFinalizer) &&
+		metav1.IsControlledBy(cs, owner)
+}
+
+// applyOne applies one ClusterStack. All NetworkStacks apply as one field owner, so
+// that a cluster that changes hands loses its former owner reference.
+func (r *Reconciler) applyOne(ctx context.Context, owner *v1alpha1.NetworkStack, p *stack.ClusterPlan) (*v1alpha1.ClusterStack, error) {
+	want := &v1alpha1.ClusterStack{
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ClusterStack"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: owner.Namespace, Name: p.Cluster,
+			Labels: map[string]string{
+				v1alpha1.NetworkStackLabel:     owner.Name,
+				"app.kubernetes.io/name":       "fairlead",
+				"app.kubernetes.io/managed-by": "fairlead-operator",
+			},
+			// From the first moment, so that there is no window in which a deletion
+			// would leave a cluster behind.
+			Finalizers: []string{v1alpha1.ClusterStackFinalizer},
+			OwnerReferences: []metav1.OwnerReference{
+				*metav1.NewControllerRef(owner, v1alpha1.GroupVersion.WithKind("NetworkStack")),
+			},
+		},
+		Spec: p.Spec,
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(want)
+	if err != nil {
+		return nil, err
+	}
+	u := &unstructured.Unstructured{Object: content}
+	unstructured.RemoveNestedField(u.Object, "status")
+	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
+	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), fieldOwner, client.ForceOwnership); err != nil {
+		return nil, err
+	}
+	applied := &v1alpha1.ClusterStack{}
+	return applied, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, applied)
+}
+
+// prune deletes the ClusterStacks of clusters that are no longer held. One that
+// another NetworkStack takes over is left to it, so that the cluster's network stays up.
+func (r *Reconciler) prune(ctx context.Context, s *scope) error {
+	var errs []error
+	for name, cs := range s.children {
+		held := s.plan != nil && slices.ContainsFunc(s.plan.Clusters, func(p stack.ClusterPlan) bool { return p.Cluster == name })
+		if held || !cs.DeletionTimestamp.IsZero() || s.heir(name, r.Version) != "" {
+			continue
+		}
+		ctrl.LoggerFrom(ctx).Info("Deleting ClusterStack: its cluster is no longer selected", "clusterStack", name)
+		opts := []client.DeleteOption{client.Preconditions{UID: &cs.UID, ResourceVersion: &cs.ResourceVersion}}
+		if err := ignoreGone(r.Client.Delete(ctx, cs, opts...)); err != nil {
+			errs = append(errs, fmt.Errorf("deleting ClusterStack %s/%s: %w", cs.Namespace, cs.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// heir is the NetworkStack that takes a cluster over from this one.
+func (s *scope) heir(cluster, carried string) string {
+	i := slices.IndexFunc(s.clusters, func(c stack.Cluster) bool { return c.Name == cluster })
+	if i < 0 {
+		return ""
+	}
+	return stack.Heir(s.stack.Name, s.all, s.clusters[i], carried)
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/tools/clientcmd"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/cluster-api/util/secret"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-io/fairlead/api/v1alpha1"
+)
+
+// kubeconfigKey is the key of the kubeconfig in its Secret.
+const kubeconfigKey = secret.KubeconfigDataName
+
+func kubeconfigName(cluster string) string { return secret.Name(cluster, secret.Kubeconfig) }
+
+// kubeconfigServer checks a Cluster's kubeconfig Secret and returns the API
+// server's URL in it. The error is a *Problem unless reading itself failed. Nothing
+// of the kubeconfig but that URL is ever part of a message.
+func (f *Fleet) kubeconfigServer(ctx context.Context, key client.ObjectKey) (string, error) {
+	name := client.ObjectKey{Namespace: key.Namespace, Name: kubeconfigName(key.Name)}
+	s := &corev1.Secret{}
+	err := f.secrets.Get(ctx, name, s)
+	if apierrors.IsNotFound(err) {
+		return "", &Problem{Reason: v1alpha1.ReasonKubeconfigMissing, Person: true, Message: fmt.Sprintf(
+			"Secret %s, the kubeconfig of Cluster %s, is not there or lacks the label %s=%s: create it with that label and the kubeconfig in key %q",
+			name, key, clusterv1.ClusterNameLabel, key.Name, kubeconfigKey)}
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading Secret %s: %w", name, err)
+	}
+	raw, ok := s.Data[kubeconfigKey]
+	if !ok || len(raw) == 0 {
+		return "", &Problem{Reason: v1alpha1.ReasonKubeconfigMissing, Person: true, Message: fmt.Sprintf(
+			"Secret %s has no key %q: put the kubeconfig of Cluster %s there", name, kubeconfigKey, key)}
+	}
+	malformed := func(what string) error {
+		return &Problem{Reason: v1alpha1.ReasonKubeconfigMalformed, Person: true, Message: fmt.Sprintf(
+			"key %q of Secret %s %s: put a kubeconfig of Cluster %s there that has a current context with a server and credentials in it",
+			kubeconfigKey, name, what, key)}
+	}
+	// Errors of the decoder may quote what they read, so they are not passed on.
+	cfg, err := clientcmd.RESTConfigFromKubeConfig(raw)
+	if err != nil {
+		return "", malformed("is not a usable kubeconfig")
+	}
+	switch {
+	case cfg.ExecProvider != nil:
+		return "", malformed("runs a program for its credentials (exec), which an operator must not do")
+	case cfg.AuthProvider != nil:
+		return "", malformed("uses an authentication provider plugin, which is not supported")
+	}
+	return cfg.Host, nil
+}
+
+func labelExists(label string) (labels.Selector, error) {
+	r, err := labels.NewRequirement(label, selection.Exists, nil)
+	if err != nil {
+		return nil, err
+	}
+	return labels.NewSelector().Add(*r), nil
+}
+
+// onlyKubeconfigs empties every cached Secret that is not a kubeconfig: Cluster API
+// labels CA keys and bootstrap data too, and they are none of the operator's business.
+func onlyKubeconfigs(o any) (any, error) {
+	s, ok := o.(*corev1.Secret)
+	if !ok {
+		return o, nil
+	}
+	s.ManagedFields = nil
+	if _, ok := IsKubeconfig(s); !ok {
+		s.Data, s.Annotations = nil, nil
+	}
+	return s, nil
+}

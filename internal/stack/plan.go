@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stack
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/fairlead-io/fairlead/api/v1alpha1"
+)
+
+// Cluster is what Plan must know of a Cluster.
+type Cluster struct {
+	Name   string
+	Labels map[string]string
+	// Deleting is true once the Cluster is being deleted. It gets nothing new then,
+	// and keeps what it has while its machines go away.
+	Deleting bool
+}
+
+// ClusterPlan is the resolved configuration of one cluster.
+type ClusterPlan struct {
+	Cluster string
+	Spec    v1alpha1.ClusterStackSpec
+	// Deleting says that the Cluster is being deleted: an existing ClusterStack
+	// stays as it is and none is created.
+	Deleting bool
+}
+
+// Conflict is a selected Cluster that another NetworkStack holds.
+type Conflict struct {
+	Cluster string
+	// Holder is the name of the NetworkStack that holds the Cluster.
+	Holder string
+}
+
+// Plan is what one NetworkStack wants of its clusters, sorted by cluster.
+type Plan struct {
+	// Version is the version that the clusters shall run.
+	Version string
+	// Selected counts the Clusters that the selector matches.
+	Selected  int
+	Clusters  []ClusterPlan
+	Conflicts []Conflict
+	// Digest identifies the resolved configuration of all clusters of the plan.
+	Digest string
+}
+
+// InvalidSelectorError says that spec.clusterSelector is no valid label selector.
+type InvalidSelectorError struct {
+	Stack string
+	Err   error
+}
+
+func (e *InvalidSelectorError) Error() string {
+	return fmt.Sprintf("spec.clusterSelector of NetworkStack %q is not a valid label selector (%v): correct it", e.Stack, e.Err)
+}
+
+func (e *InvalidSelectorError) Unwrap() error { return e.Err }
+
+// VersionError says that the operator does not carry the wanted version.
+type VersionError struct {
+	Wanted, Carried string
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("spec.version is %s but this operator installs %s only: set spec.version to %s, leave it out, or replace the operator by version %s",
+		e.Wanted, e.Carried, e.Carried, e.Wanted)
+}
+
+// Make plans one NetworkStack. all are the NetworkStacks of its namespace (itself
+// may be among them), clusters the Clusters of its namespace, carried the version
+// that the operator installs. A Cluster that several stacks select belongs to the
+// oldest of them, then to the first by name; stacks that are being deleted or whose
+// selector is invalid hold nothing. The error is an *InvalidSelectorError or a *VersionError.
+func Make(s *v1alpha1.NetworkStack, all []v1alpha1.NetworkStack, clusters []Cluster, carried string) (*Plan, error) {
+	selector, err := Selector(s)
+	if err != nil {
+		return nil, err
+	}
+	if v := s.Spec.Version; v != "" && v != carried {
+		return nil, &VersionError{Wanted: v, Carried: carried}
+	}
+	older := olderThan(s, all)
+	plan := &Plan{Version: carried}
+	for _, c := range clusters {
+		if !selector.Matches(labels.Set(c.Labels)) {
+			continue
+		}
+		plan.Selected++
+		if holder := holderAmong(older, c); holder != "" {
+			plan.Conflicts = append(plan.Conflicts, Conflict{Cluster: c.Name, Holder: holder})
+			continue
+		}
+		plan.Clusters = append(plan.Clusters, ClusterPlan{
+			Cluster:  c.Name,
+			Spec:     resolve(s, c.Name, carried),
+			Deleting: c.Deleting,
+		})
+	}
+	slices.SortFunc(plan.Clusters, func(a, b ClusterPlan) int { return cmp.Compare(a.Cluster, b.Cluster) })
+	slices.SortFunc(plan.Conflicts, func(a, b Conflict) int { return cmp.Compare(a.Cluster, b.Cluster) })
+	digests := make([]string, 0, 2*len(plan.Clusters))
+	for _, c := range plan.Clusters {
+		digests = append(digests, c.Cluster, c.Spec.PlanDigest)
+	}
+	plan.Digest = Digest(digests)
+	return plan, nil
+}
+
+// Heir returns the name of the NetworkStack other than leaving that takes the
+// Cluster over as it is, "" when there is none and the Cluster is to be cleaned. A
+// stack whose version the operator does not carry can take nothing over.
+func Heir(leaving string, all []v1alpha1.NetworkStack, c Cluster, carried string) string {
+	var able []v1alpha1.NetworkStack
+	for _, s := range byAge(all) {
+		if s.Name != leaving && (s.Spec.Version == "" || s.Spec.Version == carried) {
+			able = append(able, s)
+		}
+	}
+	if c.Deleting {
+		return ""
+	}
+	return holderAmong(able, c)
+}
+
+// Selector returns the selector of a stack's Clusters.
+func Selector(s *v1alpha1.NetworkStack) (labels.Selector, error) {
+	if s.Spec.AllClusters {
+		return labels.Everything(), nil
+	}
+	sel := s.Spec.ClusterSelector
+	if len(sel.MatchLabels) == 0 && len(sel.MatchExpressions) == 0 {
+		return labels.Nothing(), nil
+	}
+	out, err := metav1.LabelSelectorAsSelector(&sel)
+	if err != nil {
+		return nil, &InvalidSelectorError{Stack: s.Name, Err: err}
+	}
+	return out, nil
+}
+
+// olderThan returns the stacks that come before s, first come first.
+func olderThan(s *v1alpha1.NetworkStack, all []v1alpha1.NetworkStack) []v1alpha1.NetworkStack {
+	sorted := byAge(all)
+	i := slices.IndexFunc(sorted, func(o v1alpha1.NetworkStack) bool { return o.Name == s.Name })
+	if i < 0 {
+		i = len(sorted)
+	}
+	return sorted[:i]
+}
+
+func byAge(all []v1alpha1.NetworkStack) []v1alpha1.NetworkStack {
+	sorted := slices.Clone(all)
+	slices.SortFunc(sorted, func(a, b v1alpha1.NetworkStack) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	return sorted
+}
+
+func holderAmong(sorted []v1alpha1.NetworkStack, c Cluster) string {
+	for i := range sorted {
+		o := &sorted[i]
+		if !o.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if sel, err := Selector(o); err == nil && sel.Matches(labels.Set(c.Labels)) {
+			return o.Name
+		}
+	}
+	return ""
+}
+
+// resolve fills every default in and digests the result.
+func resolve(s *v1alpha1.NetworkStack, cluster, version string) v1alpha1.ClusterStackSpec {
+	cni := *s.Spec.CNI.DeepCopy()
+	if cni.Tunnel.Port == 0 {
+		cni.Tunnel.Port = v1alpha1.DefaultTunnelPort
+	}
+	if cni.Masquerade == nil {
+		yes := true
+		cni.Masquerade = &yes
+	}
+	return v1alpha1.ClusterStackSpec{
+		NetworkStack: s.Name,
+		ClusterName:  cluster,
+		Version:      version,
+		CNI:          cni,
+		Paused:       s.Spec.Paused,
+		PlanDigest: Digest(struct {
+			Version string           `json:"version"`
+			CNI     v1alpha1.CNISpec `json:"cni"`
+		}{version, cni}),
+	}
+}
+
+// Digest returns a short, stable name of a value: the first 16 bytes of the
+// SHA-256 of its JSON, in hexadecimal. The value must be one that encoding/json
+// always encodes.
+func Digest(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("a value that JSON cannot carry was digested: %v", err))
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}

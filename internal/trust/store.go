@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package trust
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/fairlead-io/fairlead/api/v1alpha1"
+)
+
+// Store keeps the roots on the management cluster.
+type Store struct {
+	// Reader must read live, not from a cache: a root must never be made twice.
+	Reader client.Reader
+	Writer client.Client
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// RootSecretName is the name of the Secret that holds a NetworkStack's root.
+func RootSecretName(stack string) string { return stack + "-fairlead-root" }
+
+// Root returns the root of a NetworkStack, made or replaced when that is due. Its
+// Secret belongs to the NetworkStack and goes with it.
+func (s *Store) Root(ctx context.Context, owner *v1alpha1.NetworkStack) (*Root, error) {
+	key := client.ObjectKey{Namespace: owner.Namespace, Name: RootSecretName(owner.Name)}
+	secret := &corev1.Secret{}
+	err := s.Reader.Get(ctx, key, secret)
+	missing := apierrors.IsNotFound(err)
+	if err != nil && !missing {
+		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	var current *Root
+	if !missing {
+		if current, err = ParseRoot(secret.Data); err != nil {
+			return nil, fmt.Errorf("the root of NetworkStack %s in Secret %s cannot be used: %w: restore the Secret from a backup, or delete it to have a new root made (clusters then get new CAs)", owner.Name, key, err)
+		}
+	}
+	next, err := NextRoot(owner.Namespace+"/"+owner.Name, current, s.Now())
+	if err != nil {
+		return nil, err
+	}
+	if next == current {
+		return current, nil
+	}
+	return next, s.write(ctx, owner, secret, key, next, missing)
+}
+
+// write stores a new root. Two writers cannot both succeed: the second create
+// finds the name taken, the second update another resourceVersion.
+func (s *Store) write(ctx context.Context, owner *v1alpha1.NetworkStack, secret *corev1.Secret, key client.ObjectKey, root *Root, create bool) error {
+	data, err := root.Data()
+	if err != nil {
+		return err
+	}
+	secret.Data = data
+	if !create {
+		return s.Writer.Update(ctx, secret)
+	}
+	secret.ObjectMeta = metav1.ObjectMeta{
+		Namespace: key.Namespace, Name: key.Name,
+		Labels: map[string]string{
+			"app.kubernetes.io/name":       "fairlead",
+			"app.kubernetes.io/component":  "operator",
+			"app.kubernetes.io/managed-by": "fairlead-operator",
+		},
+	}
+	secret.Type = corev1.SecretTypeTLS
+	if err := controllerutil.SetControllerReference(owner, secret, s.Writer.Scheme()); err != nil {
+		return err
+	}
+	return s.Writer.Create(ctx, secret)
+}
