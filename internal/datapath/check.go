@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/fairlead-io/fairlead/internal/datapath/link"
+	"github.com/fairlead-io/fairlead/internal/datapath/netns"
+)
+
+// CheckEndpoint returns an error that says what of an endpoint is not as AddEndpoint made
+// it: interface, addresses, routes, rows, attachments.
+func (d *Datapath) CheckEndpoint(ctx context.Context, ep Endpoint) error {
+	return d.locked(ctx, func() error {
+		if err := d.check(ep); err != nil {
+			return fmt.Errorf("container %s: interface %s: %w", ep.ContainerID, ep.IfName, err)
+		}
+		return nil
+	})
+}
+
+func (d *Datapath) check(ep Endpoint) error {
+	if _, ok := d.live[ep.HostIf]; !ok {
+		return fmt.Errorf("it is not an endpoint of this node")
+	}
+	if err := d.checkHost(ep); err != nil {
+		return err
+	}
+	pod, err := netns.Open(ep.Netns)
+	if err != nil {
+		return err
+	}
+	defer pod.Close()
+	return link.CheckPod(pod, ep.IfName, net.HardwareAddr(ep.PodMAC), ep.MTU, ep.Addresses, ep.Gateways)
+}
+
+func (d *Datapath) checkHost(ep Endpoint) error {
+	devices, err := link.List(d.nl)
+	if err != nil {
+		return err
+	}
+	dev, ok := devices[ep.HostIf]
+	switch {
+	case !ok:
+		return fmt.Errorf("host device %s is gone", ep.HostIf)
+	case dev.Index != ep.HostIfIndex:
+		return fmt.Errorf("host device %s has index %d, not %d", ep.HostIf, dev.Index, ep.HostIfIndex)
+	case !dev.Up:
+		return fmt.Errorf("host device %s is down", ep.HostIf)
+	}
+	rows, err := endpointRows{d.maps.Endpoints}.List()
+	if err != nil {
+		return fmt.Errorf("endpoints: %w", err)
+	}
+	if err := d.routes.Resync(); err != nil {
+		return err
+	}
+	for _, a := range ep.Addresses {
+		if row, ok := rows[a]; !ok || row != endpointRow(ep) {
+			return fmt.Errorf("the datapath's row of address %s is missing or wrong", a)
+		}
+		if r, ok := d.routes.Realised(hostPrefix(a)); !ok || r != d.endpointRoute(ep, a) {
+			return fmt.Errorf("the host's route to %s is missing or wrong", a)
+		}
+	}
+	if err := link.CheckAttached(d.pins.Link(ep.HostIf, "from"), ep.HostIfIndex, d.programs.FromPod); err != nil {
+		return err
+	}
+	return link.CheckAttached(d.pins.Link(ep.HostIf, "to"), ep.HostIfIndex, d.programs.ToPod)
+}

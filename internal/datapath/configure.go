@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/fairlead-io/fairlead/bpf"
+	"github.com/fairlead-io/fairlead/internal/datapath/link"
+	"github.com/fairlead-io/fairlead/internal/datapath/load"
+	"github.com/fairlead-io/fairlead/internal/datapath/masquerade"
+	"github.com/fairlead-io/fairlead/internal/datapath/route"
+	"github.com/fairlead-io/fairlead/internal/datapath/sysctl"
+)
+
+// Reconfigure brings the datapath to a changed Node: other ranges, other addresses. It
+// refuses, and changes nothing, when an endpoint would be left outside the new ranges.
+func (d *Datapath) Reconfigure(ctx context.Context, node Node) error {
+	if err := validateNode(node); err != nil {
+		return err
+	}
+	return d.locked(ctx, func() error {
+		if reflect.DeepEqual(node, d.plan.node) {
+			return nil
+		}
+		for _, ep := range d.live {
+			for _, a := range ep.Addresses {
+				if !slices.ContainsFunc(node.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(a) && gatewayOf(p) != a }) {
+					return fmt.Errorf("Node %s: spec.podCIDRs %v has no room for address %s of the pod with container %s: drain the node before its ranges change", node.Name, node.PodCIDRs, a, ep.ContainerID)
+				}
+			}
+		}
+		if err := d.configure(ctx, node); err != nil {
+			return err
+		}
+		if d.peers == nil {
+			return nil
+		}
+		return d.syncPeers()
+	})
+}
+
+// configure does everything that depends on the node alone. It is idempotent. Rows come
+// before programs, programs before the tunnel is up.
+func (d *Datapath) configure(ctx context.Context, node Node) error {
+	plan, err := d.planNode(node)
+	if err != nil {
+		return err
+	}
+	if err := d.hostSettings(plan); err != nil {
+		return err
+	}
+	former := d.plan.node.PodCIDRs
+	d.plan = plan
+	for _, r := range former {
+		d.ranges.Unset(r)
+		d.routes.Unset(r)
+	}
+	for _, r := range node.PodCIDRs {
+		d.ranges.SetDesired(r, bpf.Range{Flags: bpf.RangeLocal})
+	}
+	if err := d.ranges.Sync(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := d.configureTunnel(); err != nil {
+		return err
+	}
+	// The unreachable route keeps packets to addresses of no pod from following the
+	// default route out of the node.
+	for _, r := range node.PodCIDRs {
+		d.routes.SetDesired(r, route.Route{})
+	}
+	if err := errors.Join(d.routes.Resync(), d.routes.Sync()); err != nil {
+		return err
+	}
+	return masquerade.Sync(d.ns.FD(), d.masqueradeRules())
+}
+
+func (d *Datapath) masqueradeRules() masquerade.Rules {
+	node := d.plan.node
+	rules := masquerade.Rules{Tunnel: TunnelDevice, Cluster: slices.Concat(node.PodCIDRs, node.ClusterPodCIDRs)}
+	if d.opts.Masquerade {
+		rules.Pods = node.PodCIDRs
+	}
+	return rules
+}
+
+// planNode looks at the machine's devices and decides.
+func (d *Datapath) planNode(node Node) (nodePlan, error) {
+	devices, err := link.List(d.nl)
+	if err != nil {
+		return nodePlan{}, err
+	}
+	names, mtus := map[int]string{}, map[string]int{}
+	for name, dev := range devices {
+		names[dev.Index], mtus[name] = name, dev.MTU
+	}
+	addrs, err := d.nl.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nodePlan{}, fmt.Errorf("addresses of this machine: %w", err)
+	}
+	var found []deviceAddress
+	for _, a := range addrs {
+		addr, ok := netip.AddrFromSlice(a.IP)
+		name := names[a.LinkIndex]
+		if !ok || name == TunnelDevice || isHostIf(name) {
+			continue
+		}
+		ones, _ := a.Mask.Size()
+		found = append(found, deviceAddress{device: name, mtu: mtus[name], prefix: netip.PrefixFrom(addr.Unmap(), ones)})
+	}
+	return planNode(d.opts, node, found, mtus)
+}
+
+// hostSettings makes the host forward, and keeps the uplink's router advertisements: the
+// kernel ignores them on a host that forwards unless it is told to accept them anyway.
+func (d *Datapath) hostSettings(plan nodePlan) error {
+	for _, r := range plan.node.PodCIDRs {
+		if r.Addr().Is4() {
+			if err := d.sysctls.Set("net/ipv4/ip_forward", "1"); err != nil {
+				return err
+			}
+			continue
+		}
+		if !sysctl.Exists("net/ipv6/conf/all/forwarding") {
+			return fmt.Errorf("Node %s: spec.podCIDRs has %s, but the kernel of this machine has no IPv6: enable it, or give the cluster IPv4 ranges only", plan.node.Name, r)
+		}
+		accept := "net/ipv6/conf/" + plan.uplink + "/accept_ra"
+		if v, err := sysctl.Read(accept); err == nil && v == "1" {
+			if err := d.sysctls.Set(accept, "2"); err != nil {
+				return err
+			}
+		}
+		if err := d.sysctls.Set("net/ipv6/conf/all/forwarding", "1"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configureTunnel makes the tunnel device, exchanges programs when their settings have
+// changed, and gives the device the gateways' addresses.
+func (d *Datapath) configureTunnel() error {
+	mac := load.RouterMAC(d.plan.node.Name)
+	index, err := link.EnsureTunnel(d.nl, link.Tunnel{Name: TunnelDevice, Port: d.opts.TunnelPort, MAC: mac, MTU: d.plan.mtu})
+	if err != nil {
+		return err
+	}
+	settings := load.Settings{RouterMAC: [6]byte(mac), TunnelIfindex: index}
+	for _, gw := range d.plan.gateways {
+		if gw.Is4() {
+			settings.Gateway4 = gw
+		} else {
+			settings.Gateway6 = gw
+		}
+	}
+	if err := d.exchangePrograms(settings); err != nil {
+		return err
+	}
+	if err := link.SetUp(d.nl, TunnelDevice); err != nil {
+		return err
+	}
+	return link.SyncAddresses(d.nl, TunnelDevice, d.plan.gateways)
+}
+
+// exchangePrograms loads programs for the settings, unless those in use have them, and
+// attaches them to the tunnel and to every pod that is known.
+func (d *Datapath) exchangePrograms(settings load.Settings) error {
+	if d.programs == nil || d.settings != settings {
+		programs, err := d.maps.Load(settings)
+		if err != nil {
+			return err
+		}
+		if d.programs != nil {
+			d.programs.Close()
+		}
+		d.programs, d.settings = programs, settings
+	}
+	errs := []error{
+		link.Attach(d.pins.Link(TunnelDevice, "from"), settings.TunnelIfindex, link.Ingress, d.programs.FromOverlay),
+		link.Attach(d.pins.Link(TunnelDevice, "to"), settings.TunnelIfindex, link.Egress, d.programs.ToOverlay),
+	}
+	for _, ep := range d.live {
+		errs = append(errs, d.attachEndpoint(ep))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/vishvananda/netlink"
+
+	"github.com/fairlead-io/fairlead/bpf"
+	"github.com/fairlead-io/fairlead/internal/datapath/link"
+	"github.com/fairlead-io/fairlead/internal/datapath/load"
+	"github.com/fairlead-io/fairlead/internal/datapath/netns"
+	"github.com/fairlead-io/fairlead/internal/datapath/route"
+	"github.com/fairlead-io/fairlead/internal/datapath/sysctl"
+	"github.com/fairlead-io/fairlead/internal/datapath/table"
+)
+
+// Datapath is the pod network of this node.
+type Datapath struct {
+	opts Options
+	log  *slog.Logger
+	pins load.Pins
+
+	mu       sync.Mutex
+	closed   bool
+	ns       *netns.NS
+	nl       *netlink.Handle
+	sysctls  *sysctl.Memory
+	maps     *load.Maps
+	programs *load.Programs
+	settings load.Settings // of programs
+
+	plan  nodePlan
+	peers []Peer // as last given to SyncPeers; nil before
+
+	endpoints *table.Table[netip.Addr, bpf.Endpoint]
+	ranges    *table.Table[netip.Prefix, bpf.Range]
+	routes    *table.Table[netip.Prefix, route.Route]
+	live      map[string]Endpoint // by HostIf
+}
+
+// withDefaults fills in what the zero values of o stand for.
+func (o Options) withDefaults() Options {
+	if o.BPFFS == "" {
+		o.BPFFS = DefaultBPFFS
+	}
+	if o.TunnelPort == 0 {
+		o.TunnelPort = DefaultTunnelPort
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return o
+}
+
+// Open makes this node's datapath, or takes over the one that an earlier run left: pinned
+// maps are used on, the tunnel's programs are exchanged without a gap. Rows and programs
+// of pods stay as they are until RestoreEndpoints, those of peers until SyncPeers.
+//
+// An error names the field of node or opts that is wrong.
+func Open(ctx context.Context, opts Options, node Node) (*Datapath, error) {
+	opts = opts.withDefaults()
+	if err := validateNode(node); err != nil {
+		return nil, err
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("datapath: lift the limit of locked memory: %w", err)
+	}
+	if err := mountBPFFS(opts.BPFFS, opts.Log); err != nil {
+		return nil, err
+	}
+	d := &Datapath{opts: opts, log: opts.Log, pins: load.PinsBelow(opts.BPFFS), live: map[string]Endpoint{}}
+	if err := d.open(ctx, node); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Datapath) open(ctx context.Context, node Node) (err error) {
+	if d.ns, err = netns.Current(); err != nil {
+		return err
+	}
+	if d.nl, err = link.HandleAt(d.ns); err != nil {
+		return err
+	}
+	if err = d.pins.Make(); err != nil {
+		return err
+	}
+	if d.sysctls, err = sysctl.OpenMemory(d.pins.Host()); err != nil {
+		return err
+	}
+	if d.maps, err = load.OpenMaps(d.pins, d.log); err != nil {
+		return err
+	}
+	d.endpoints = table.New("endpoints", endpointRows{d.maps.Endpoints})
+	d.ranges = table.New("ranges", rangeRows{d.maps.Ranges})
+	d.routes = table.New("routes", route.Kernel{Handle: d.nl})
+	if err = errors.Join(d.endpoints.Resync(), d.ranges.Resync()); err != nil {
+		return err
+	}
+	return d.ns.Do(func() error { return d.configure(ctx, node) })
+}
+
+// Close lets go of the datapath, which goes on working: everything is pinned.
+func (d *Datapath) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	if d.programs != nil {
+		d.programs.Close()
+	}
+	var errs []error
+	if d.maps != nil {
+		errs = append(errs, d.maps.Close())
+	}
+	if d.sysctls != nil {
+		errs = append(errs, d.sysctls.Close())
+	}
+	if d.nl != nil {
+		d.nl.Close()
+	}
+	if d.ns != nil {
+		errs = append(errs, d.ns.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// locked runs fn in the node's network namespace with the datapath to itself.
+func (d *Datapath) locked(ctx context.Context, fn func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return d.ns.Do(fn)
+}
+
+// MTU is that of new pods, in bytes.
+func (d *Datapath) MTU() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.plan.mtu
+}
+
+// Gateways are the pods' gateways, in the order of the node's podCIDRs.
+func (d *Datapath) Gateways() []netip.Addr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.plan.gateways)
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package link makes the devices of the datapath (the tunnel, the veths of pods) and
+// attaches programs to them.
+//
+// It must not decide addresses, names or which program goes where, and knows no maps.
+// Functions work in the network namespace of the calling thread, or of the handle that
+// they are given.
+package link

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package masquerade keeps the nftables table "inet fairlead": which packets leave the
+// node with another source than they came with. It speaks netlink, no nft program is
+// needed.
+//
+// It must not touch any other table.
+package masquerade
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+const tableName = "fairlead"
+
+// Rules say what is masqueraded.
+type Rules struct {
+	// Pods are the ranges of this node's pods. Their traffic to destinations outside
+	// Cluster gets the address of the device that it leaves by. Empty: none does.
+	Pods []netip.Prefix
+	// Cluster are all pod ranges.
+	Cluster []netip.Prefix
+	// Tunnel is the tunnel device. What the host itself sends through it with another
+	// address than a pod's gets the device's, since answers could not come back that
+	// way (a process that asked a service has chosen its source before the service's
+	// address was translated).
+	Tunnel string
+}
+
+// Sync replaces the table in one transaction; connections that were translated stay so.
+// ns is a descriptor of the network namespace.
+func Sync(ns int, rules Rules) error {
+	conn, err := nftables.New(nftables.WithNetNSFd(ns))
+	if err != nil {
+		return fmt.Errorf("masquerade: nftables: %w", err)
+	}
+	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	conn.AddTable(table) // so that there is one to delete
+	conn.DelTable(table)
+	table = conn.AddTable(table)
+	chain := conn.AddChain(&nftables.Chain{
+		Name:     "postrouting",
+		Table:    table,
+		Type:     nftables.ChainTypeNAT,
+		Hooknum:  nftables.ChainHookPostrouting,
+		Priority: nftables.ChainPriorityNATSource,
+	})
+	for _, exprs := range rules.expressions() {
+		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs})
+	}
+	if err := conn.Flush(); err != nil {
+		return fmt.Errorf("masquerade: write nftables table inet %s: %w", tableName, err)
+	}
+	return nil
+}
+
+// Remove deletes the table; that there is none is no error.
+func Remove(ns int) error {
+	conn, err := nftables.New(nftables.WithNetNSFd(ns))
+	if err != nil {
+		return fmt.Errorf("masquerade: nftables: %w", err)
+	}
+	conn.DelTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyINet})
+	if err := conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("masquerade: remove nftables table inet %s: %w", tableName, err)
+	}
+	return nil
+}
+
+// expressions returns one list for each rule.
+func (r Rules) expressions() [][]expr.Any {
+	var rules [][]expr.Any
+	for _, pods := range r.Pods {
+		rule := append(familyIs(pods.Addr()), outDevice(expr.CmpOpNeq, r.Tunnel)...)
+		rule = append(rule, address(source, expr.CmpOpEq, pods)...)
+		rule = append(rule, outside(destination, pods.Addr(), r.Cluster)...)
+		rules = append(rules, append(rule, masquerade()))
+	}
+	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		rule := append(familyIs(any), outDevice(expr.CmpOpEq, r.Tunnel)...)
+		rule = append(rule, outside(source, any, r.Cluster)...)
+		rule = append(rule,
+			&expr.Fib{Register: 1, FlagSADDR: true, ResultADDRTYPE: true},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)},
+		)
+		rules = append(rules, append(rule, masquerade()))
+	}
+	return rules
+}
+
+// masquerade chooses source ports at random, as connections that bypass the stack may use
+// the same ones without its knowledge.
+func masquerade() expr.Any { return &expr.Masq{FullyRandom: true} }
+
+func familyIs(a netip.Addr) []expr.Any {
+	family := byte(unix.NFPROTO_IPV4)
+	if a.Is6() {
+		family = unix.NFPROTO_IPV6
+	}
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}},
+	}
+}
+
+func outDevice(op expr.CmpOp, name string) []expr.Any {
+	padded := make([]byte, unix.IFNAMSIZ)
+	copy(padded, name)
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Cmp{Op: op, Register: 1, Data: padded},
+	}
+}
+
+// outside matches addresses that are in none of the ranges of a family.
+func outside(s side, family netip.Addr, ranges []netip.Prefix) []expr.Any {
+	var all []expr.Any
+	for _, p := range ranges {
+		if p.Addr().Is4() == family.Is4() {
+			all = append(all, address(s, expr.CmpOpNeq, p)...)
+		}
+	}
+	return all
+}
+
+type side int
+
+const (
+	source side = iota
+	destination
+)
+
+// address compares the packet's source or destination with a prefix.
+func address(s side, op expr.CmpOp, p netip.Prefix) []expr.Any {
+	offset, length := uint32(12), uint32(4) // of saddr in the IPv4 header
+	if p.Addr().Is6() {
+		offset, length = 8, 16
+	}
+	if s == destination {
+		offset += length
+	}
+	mask := make([]byte, length)
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: length, Mask: mask, Xor: make([]byte, length)},
+		&expr.Cmp{Op: op, Register: 1, Data: p.Masked().Addr().AsSlice()},
+	}
+}

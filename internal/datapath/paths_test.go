@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath_test
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const bulk = 4 << 20 // bytes of a TCP transfer: many segments, so that offloads are in use
+
+// TestPaths sends every kind of traffic over every kind of path.
+func TestPaths(t *testing.T) {
+	for _, over := range []struct {
+		name  string
+		over6 bool
+		mtu   int
+	}{{"tunnel over IPv4", false, uplinkMTU - 50}, {"tunnel over IPv6", true, uplinkMTU - 70}} {
+		t.Run(over.name, func(t *testing.T) {
+			w := newWorld(t, 2, over.over6)
+			one, two := w.nodes[0], w.nodes[1]
+			a, b, c := one.addPod(), one.addPod(), two.addPod()
+			for _, f := range families {
+				for _, path := range []struct {
+					name     string
+					from, to space
+					address  netip.Addr
+					seen     netip.Addr
+				}{
+					{"same node", a.space, b.space, b.ip(f), a.ip(f)},
+					{"across nodes", a.space, c.space, c.ip(f), a.ip(f)},
+					{"host to own pod", one.space, a.space, a.ip(f), one.routerIP(f)},
+					{"host to other node's pod", one.space, c.space, c.ip(f), one.routerIP(f)},
+					{"pod to own host's router address", a.space, one.space, one.routerIP(f), a.ip(f)},
+					{"pod to own host's address", a.space, one.space, one.uplinkIP(f), a.ip(f)},
+					{"pod to other host's router address", a.space, two.space, two.routerIP(f), a.ip(f)},
+					{"pod to other host's address", a.space, two.space, two.uplinkIP(f), one.uplinkIP(f)},
+					{"pod to outside", a.space, w.outside, outsideIP(f), one.uplinkIP(f)},
+				} {
+					t.Run(f+"/"+path.name, func(t *testing.T) { checkPath(t, path.from, path.to, path.address, path.seen) })
+				}
+				t.Run(f+"/MTU", func(t *testing.T) { checkMTU(t, a, c, f, over.mtu) })
+			}
+		})
+	}
+}
+
+// checkPath asks over TCP, UDP and ICMP, and sees whom the server takes the client for.
+func checkPath(t *testing.T, from, to space, address, seen netip.Addr) {
+	at := netip.AddrPortFrom(address, 7000)
+	tcpServer(t, to, at)
+	udpServer(t, to, at)
+	got, err := tcpSend(from, at, bulk)
+	if err != nil || got != seen {
+		t.Errorf("TCP: the server saw %v (%v), want %v", got, err, seen)
+	}
+	for _, size := range []int{10, 8000} { // the latter in fragments
+		got, err := udpAsk(from, at, size, false)
+		if err != nil || got != seen {
+			t.Errorf("UDP of %d bytes: the server saw %v (%v), want %v", size, got, err, seen)
+		}
+	}
+	if err := ping(from, address); err != nil {
+		t.Errorf("ICMP: %v", err)
+	}
+}
+
+// checkMTU sends the largest datagram that must pass, and one byte more.
+func checkMTU(t *testing.T, from, to *pod, family string, mtu int) {
+	if from.ep.MTU != mtu || from.node.dp.MTU() != mtu {
+		t.Fatalf("endpoint has MTU %d, datapath %d, want %d", from.ep.MTU, from.node.dp.MTU(), mtu)
+	}
+	at := netip.AddrPortFrom(to.ip(family), 7001)
+	udpServer(t, to.space, at)
+	headers := 28
+	if family == "IPv6" {
+		headers = 48
+	}
+	if _, err := udpAsk(from.space, at, mtu-headers, true); err != nil {
+		t.Errorf("packet of %d bytes: %v", mtu, err)
+	}
+	if _, err := udpAsk(from.space, at, mtu-headers+1, true); !errors.Is(err, unix.EMSGSIZE) {
+		t.Errorf("packet of %d bytes: got %v, want %v", mtu+1, err, unix.EMSGSIZE)
+	}
+}

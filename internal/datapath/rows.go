@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/fairlead-io/fairlead/bpf"
+)
+
+// endpointRows is fl_endpoints as the backend of a table.
+type endpointRows struct{ m *ebpf.Map }
+
+// Put implements table.Backend.
+func (r endpointRows) Put(a netip.Addr, v bpf.Endpoint) error {
+	return r.m.Put(bpf.AddressOf(a), v)
+}
+
+// Delete implements table.Backend.
+func (r endpointRows) Delete(a netip.Addr, _ bpf.Endpoint) error {
+	return ignoreMissing(r.m.Delete(bpf.AddressOf(a)))
+}
+
+// List implements table.Backend.
+func (r endpointRows) List() (map[netip.Addr]bpf.Endpoint, error) {
+	out := map[netip.Addr]bpf.Endpoint{}
+	var k bpf.Address
+	var v bpf.Endpoint
+	rows := r.m.Iterate()
+	for rows.Next(&k, &v) {
+		out[bpf.Netip(k)] = v
+	}
+	return out, rows.Err()
+}
+
+// rangeRows is fl_ranges as the backend of a table.
+type rangeRows struct{ m *ebpf.Map }
+
+// Put implements table.Backend.
+func (r rangeRows) Put(p netip.Prefix, v bpf.Range) error { return r.m.Put(bpf.RangeKeyOf(p), v) }
+
+// Delete implements table.Backend.
+func (r rangeRows) Delete(p netip.Prefix, _ bpf.Range) error {
+	return ignoreMissing(r.m.Delete(bpf.RangeKeyOf(p)))
+}
+
+// List implements table.Backend.
+func (r rangeRows) List() (map[netip.Prefix]bpf.Range, error) {
+	out := map[netip.Prefix]bpf.Range{}
+	var k bpf.RangeKey
+	var v bpf.Range
+	rows := r.m.Iterate()
+	for rows.Next(&k, &v) {
+		out[bpf.Prefix(k)] = v
+	}
+	return out, rows.Err()
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+)
+
+// Defaults of Options.
+const (
+	DefaultBPFFS      = "/sys/fs/bpf"
+	DefaultTunnelPort = 8472
+)
+
+// TunnelDevice is the name of the VXLAN device of a node.
+const TunnelDevice = "fl_vxlan"
+
+// Options are the settings of a node's datapath. The zero value of a field means its
+// default.
+type Options struct {
+	// BPFFS is the directory at which a BPF file system is mounted, or can be
+	// mounted; "" means /sys/fs/bpf. Pins live below <BPFFS>/fairlead.
+	BPFFS string
+	// Uplink is the device that tunnel packets leave by; "" means the device that
+	// holds the node's address.
+	Uplink string
+	// MTU is the largest IP packet of a pod, in bytes; 0 means the uplink's MTU less
+	// the tunnel's overhead (50 over IPv4, 70 over IPv6).
+	MTU int
+	// TunnelPort is the UDP port of VXLAN; 0 means 8472.
+	TunnelPort uint16
+	// Masquerade gives traffic of pods to destinations outside the cluster the
+	// node's address as source.
+	Masquerade bool
+	// Log receives what a person should know; nil means no log.
+	Log *slog.Logger
+}
+
+// Node is what the datapath must know of its own node.
+type Node struct {
+	// Name is the node's name; the MAC address of its gateway derives from it.
+	Name string
+	// PodCIDRs are the ranges that its pods' addresses come from, at most one of
+	// each family. The first host address of each is the pods' gateway.
+	PodCIDRs []netip.Prefix
+	// Addresses are the node's own, at most one of each family. Tunnels run over
+	// IPv4 when it has an IPv4 address, else over IPv6.
+	Addresses []netip.Addr
+	// ClusterPodCIDRs are all ranges that pods of the cluster may have; traffic to
+	// them is never masqueraded.
+	ClusterPodCIDRs []netip.Prefix
+}
+
+// Peer is another node of the cluster.
+type Peer struct {
+	Name      string
+	PodCIDRs  []netip.Prefix
+	Addresses []netip.Addr
+}
+
+// EndpointSpec names a pod interface to make.
+type EndpointSpec struct {
+	// ContainerID and IfName identify the endpoint, as in CNI.
+	ContainerID string `json:"containerID"`
+	// IfName is the interface's name in the pod.
+	IfName string `json:"ifName"`
+	// Netns is the path of the pod's network namespace.
+	Netns string `json:"netns"`
+	// Addresses are the pod's, at most one of each family, each in a podCIDR of the node.
+	Addresses []netip.Addr `json:"addresses"`
+}
+
+// MAC is a hardware address that reads and writes JSON in its usual textual form.
+type MAC net.HardwareAddr
+
+// String returns the address as "aa:bb:cc:dd:ee:ff".
+func (m MAC) String() string { return net.HardwareAddr(m).String() }
+
+// MarshalText implements encoding.TextMarshaler.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (m *MAC) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*m = nil
+		return nil
+	}
+	hw, err := net.ParseMAC(string(text))
+	if err != nil {
+		return fmt.Errorf("MAC %q: %w", text, err)
+	}
+	*m = MAC(hw)
+	return nil
+}
+
+// Endpoint is a pod interface as it was made. It can be stored as JSON and given back
+// to RestoreEndpoints, RemoveEndpoint and CheckEndpoint.
+type Endpoint struct {
+	EndpointSpec
+	// HostIf and HostIfIndex are the veth's end on the host.
+	HostIf      string `json:"hostIf"`
+	HostIfIndex int    `json:"hostIfIndex"`
+	PodMAC      MAC    `json:"podMAC"`
+	HostMAC     MAC    `json:"hostMAC"`
+	// MTU is that of both ends, in bytes.
+	MTU int `json:"mtu"`
+	// Gateways are the pod's default gateways, in the order of Addresses.
+	Gateways []netip.Addr `json:"gateways"`
+}
+
+// Counter is one of the datapath's packet counters, summed over all CPUs since the
+// maps were made (a restart of the agent does not reset it).
+type Counter struct {
+	// Hook is where the packet was met: from_pod, to_pod, from_overlay, to_overlay.
+	Hook string
+	// Reason says what was done with it and why, for example "local" or "spoofed_source".
+	Reason string
+	// Dropped tells packets that went no further.
+	Dropped bool
+	Packets uint64
+	Bytes   uint64
+}
