@@ -5,7 +5,6 @@ package datapath
 import (
 	"context"
 	"fmt"
-	"net"
 
 	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
@@ -34,7 +33,7 @@ func (d *Datapath) check(ep Endpoint) error {
 		return err
 	}
 	defer pod.Close()
-	return link.CheckPod(pod, ep.IfName, net.HardwareAddr(ep.PodMAC), ep.MTU, ep.Addresses, ep.Gateways)
+	return link.CheckPod(pod, podInterface(ep))
 }
 
 func (d *Datapath) checkHost(ep Endpoint) error {

@@ -88,6 +88,7 @@ func (d *Datapath) addEndpoint(ctx context.Context, spec EndpointSpec) (Endpoint
 		PodMAC:       MAC(load.PodMAC(spec.ContainerID, spec.IfName)),
 		HostMAC:      MAC(load.RouterMAC(d.plan.node.Name)),
 		MTU:          d.plan.mtu,
+		LinkMTU:      d.plan.linkMTU,
 	}
 	ep.Addresses = slices.Clone(spec.Addresses)
 	for _, a := range spec.Addresses {
@@ -104,12 +105,12 @@ func (d *Datapath) addEndpoint(ctx context.Context, spec EndpointSpec) (Endpoint
 func (d *Datapath) build(ctx context.Context, ep *Endpoint, pod *netns.NS) (err error) {
 	ep.HostIfIndex, err = link.AddVeth(d.nl, link.Veth{
 		HostName: ep.HostIf, HostMAC: net.HardwareAddr(ep.HostMAC),
-		PodName: ep.IfName, PodMAC: net.HardwareAddr(ep.PodMAC), Pod: pod, MTU: ep.MTU,
+		PodName: ep.IfName, PodMAC: net.HardwareAddr(ep.PodMAC), Pod: pod, MTU: ep.LinkMTU,
 	})
 	if err != nil {
 		return err
 	}
-	if err := link.ConfigurePod(pod, ep.IfName, ep.Addresses, ep.Gateways); err != nil {
+	if err := link.ConfigurePod(pod, podInterface(*ep)); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -140,6 +141,13 @@ func (d *Datapath) connect(ep Endpoint) error {
 		d.routes.SetDesired(hostPrefix(a), d.endpointRoute(ep, a))
 	}
 	return d.routes.Sync()
+}
+
+func podInterface(ep Endpoint) link.PodInterface {
+	return link.PodInterface{
+		Name: ep.IfName, MAC: net.HardwareAddr(ep.PodMAC), MTU: ep.LinkMTU, RouteMTU: ep.MTU,
+		Addresses: ep.Addresses, Gateways: ep.Gateways,
+	}
 }
 
 func endpointRow(ep Endpoint) bpf.Endpoint {

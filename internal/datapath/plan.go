@@ -13,7 +13,8 @@ import (
 type nodePlan struct {
 	node     Node
 	uplink   string
-	mtu      int
+	mtu      int          // of pods' packets
+	linkMTU  int          // of pods' links, and of the uplink
 	tunnel4  bool         // tunnels run over IPv4
 	gateways []netip.Addr // in the order of node.PodCIDRs
 }
@@ -123,6 +124,7 @@ func planNode(opts Options, n Node, devices []deviceAddress, mtus map[string]int
 	if !ok {
 		return p, fmt.Errorf("uplink %q: there is no such device", p.uplink)
 	}
+	p.linkMTU = mtu
 	largest := mtu - overhead6
 	if p.tunnel4 {
 		largest = mtu - overhead4

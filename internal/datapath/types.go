@@ -105,8 +105,13 @@ type Endpoint struct {
 	HostIfIndex int    `json:"hostIfIndex"`
 	PodMAC      MAC    `json:"podMAC"`
 	HostMAC     MAC    `json:"hostMAC"`
-	// MTU is that of both ends, in bytes.
+	// MTU is the largest packet that the pod sends, in bytes: that of its default routes.
 	MTU int `json:"mtu"`
+	// LinkMTU is that of the veth's ends, in bytes. It is the uplink's, so that what the
+	// node receives from outside reaches the pod whole: were it smaller, the node would
+	// tell other hosts that packets to itself must be smaller, and tunnels from those
+	// hosts to this node (which go to the same address) would break.
+	LinkMTU int `json:"linkMTU"`
 	// Gateways are the pod's default gateways, in the order of Addresses.
 	Gateways []netip.Addr `json:"gateways"`
 }
