@@ -80,6 +80,9 @@ func prepare() error {
 		func() error { return unix.Mount("sysfs", "/sys", "sysfs", 0, "") },
 		func() error { return ip("link", "set", "lo", "up") },
 		func() error { return ip("link", "add", "up0", "type", "veth", "peer", "name", "up1") },
+		// Link-local addresses would come and settle while a test compares what is there.
+		func() error { return ip("link", "set", "up0", "addrgenmode", "none") },
+		func() error { return ip("link", "set", "up1", "addrgenmode", "none") },
 		func() error { return ip("link", "set", "up0", "up") },
 		func() error { return ip("link", "set", "up1", "up") },
 		func() error { return ip("addr", "add", "192.0.2.1/24", "dev", "up0") },

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testkit
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	fairlead "github.com/fairlead-io/fairlead/api/v1alpha1"
+)
+
+// Client returns an uncached client of a cluster that knows every kind that the
+// tests touch.
+func (l *Lab) Client(cluster string) (client.Client, error) {
+	cfg, err := l.REST(cluster)
+	if err != nil {
+		return nil, err
+	}
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, clusterv1.AddToScheme, fairlead.AddToScheme} {
+		if err := add(s); err != nil {
+			return nil, err
+		}
+	}
+	return client.New(cfg, client.Options{Scheme: s})
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-io/fairlead/internal/helm"
+)
+
+const (
+	// OperatorNamespace is where the operator runs on the hub.
+	OperatorNamespace = "fairlead-system"
+	// FleetNamespace is where the lab's Clusters, and so the stack, are.
+	FleetNamespace = "fleet"
+	operatorName   = "fairlead-operator"
+)
+
+// LoadImages brings Fairlead's and the probe's images (make images) to all nodes.
+func (l *Lab) LoadImages(ctx context.Context) error {
+	return l.Run(ctx, "load", l.Path("out", "fairlead.tar"), l.Path("out", "probe.tar"))
+}
+
+// InstallOperator installs, or upgrades, the operator's chart on the hub and waits
+// until it runs. The hub has no pod network, so the operator uses the host's.
+func (l *Lab) InstallOperator(ctx context.Context) error {
+	cfg, err := l.REST(Hub)
+	if err != nil {
+		return err
+	}
+	c, err := l.Client(Hub)
+	if err != nil {
+		return err
+	}
+	host, port, err := apiServer(ctx, c)
+	if err != nil {
+		return err
+	}
+	chart, err := helm.Load(os.DirFS(l.Path("charts")), operatorName)
+	if err != nil {
+		return err
+	}
+	for _, crd := range chart.CRDs() {
+		if err := Apply(ctx, c, crd); err != nil {
+			return err
+		}
+	}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: OperatorNamespace}}
+	if err := c.Create(ctx, ns); err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	hc, err := helm.New(cfg, OperatorNamespace, &helm.Discovery{}, func(string, ...any) {})
+	if err != nil {
+		return err
+	}
+	values := map[string]any{
+		"hostNetwork":  true,
+		"replicaCount": 1,
+		"tolerations":  []any{map[string]any{"operator": "Exists"}},
+		"apiServer":    map[string]any{"host": host, "port": port},
+	}
+	have, err := hc.Get(ctx, operatorName)
+	if err != nil {
+		return err
+	}
+	if have == nil {
+		_, err = hc.Install(ctx, operatorName, chart, values, "")
+	} else {
+		_, err = hc.Upgrade(ctx, operatorName, chart, values, "")
+	}
+	if err != nil {
+		return err
+	}
+	return WaitDeployment(ctx, c, OperatorNamespace, operatorName)
+}
+
+// apiServer returns where the hub's nodes reach its API server.
+func apiServer(ctx context.Context, c client.Client) (string, int64, error) {
+	var ep corev1.Endpoints //nolint:staticcheck // the API server writes this object itself, at its real address
+	if err := c.Get(ctx, client.ObjectKey{Namespace: "default", Name: "kubernetes"}, &ep); err != nil {
+		return "", 0, err
+	}
+	if len(ep.Subsets) == 0 || len(ep.Subsets[0].Addresses) == 0 {
+		return "", 0, errors.New("the hub's API server has not announced its address")
+	}
+	return ep.Subsets[0].Addresses[0].IP, int64(ep.Subsets[0].Ports[0].Port), nil
+}
+
+// WaitDeployment waits until every replica of a Deployment is updated and available.
+func WaitDeployment(ctx context.Context, c client.Client, namespace, name string) error {
+	last := "it does not exist"
+	err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		var d appsv1.Deployment
+		if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &d); err != nil {
+			last = err.Error()
+			return false, nil
+		}
+		s := d.Status
+		last = fmt.Sprintf("%d of %d replicas are available", s.AvailableReplicas, *d.Spec.Replicas)
+		return s.ObservedGeneration == d.Generation && s.UpdatedReplicas == *d.Spec.Replicas &&
+			s.AvailableReplicas == *d.Spec.Replicas && s.Replicas == *d.Spec.Replicas, nil
+	})
+	if err != nil {
+		return fmt.Errorf("Deployment %s/%s: %s: %w", namespace, name, last, err) //nolint:staticcheck // begins with a kind's name
+	}
+	return nil
+}
+
+// Apply applies an object from the server's side, as kubectl apply --server-side does.
+func Apply(ctx context.Context, c client.Client, obj *unstructured.Unstructured) error {
+	return c.Apply(ctx, client.ApplyConfigurationFromUnstructured(obj), client.FieldOwner("lab"), client.ForceOwnership)
+}
+
+// ApplyFile applies every object of a YAML file.
+func (l *Lab) ApplyFile(ctx context.Context, c client.Client, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	for dec := yaml.NewYAMLOrJSONDecoder(f, 4096); ; {
+		obj := &unstructured.Unstructured{}
+		if err := dec.Decode(obj); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if len(obj.Object) == 0 {
+			continue
+		}
+		if err := Apply(ctx, c, obj); err != nil {
+			return err
+		}
+	}
+}
