@@ -62,14 +62,18 @@ func (l *Lab) PathMTU(ctx context.Context, cluster string, from Pod, to netip.Ad
 	if err != nil {
 		return err
 	}
+	option := "-4"
+	if to.Is6() {
+		option = "-6"
+	}
 	script := fmt.Sprintf(`set -e
-veth=$(ip -o route get %s | grep -oE 'dev [^ ]+' | cut -d' ' -f2)
-mtu=$(cat /sys/class/net/$veth/mtu)
-for ns in /run/netns/*; do nsenter --net=$ns ip -o addr | grep -qF ' %s/' && break; done
-ping="nsenter --net=$ns ping -c1 -W3 -M do"
-$ping -s $((mtu-%d)) %s >/dev/null || { echo "a packet of $mtu bytes does not pass"; exit 1; }
-if $ping -s $((mtu-%d+1)) %s >/dev/null 2>&1; then echo "a packet of $((mtu+1)) bytes passes"; exit 1; fi`,
-		from.Addresses[family(to)], from.Addresses[family(to)], headers(to), to, headers(to), to)
+for ns in /run/netns/*; do nsenter --net=$ns ip -o addr | grep -qF ' %[1]s/' && break; done
+mtu=$(nsenter --net=$ns ip %[2]s route show default | grep -oE 'mtu [0-9]+' | cut -d' ' -f2)
+[ "$mtu" -ge 1280 ] || { echo "the pod's default route has no MTU"; exit 1; }
+ping="nsenter --net=$ns ping %[2]s -c1 -W3 -M do"
+$ping -s $((mtu-%[3]d)) %[4]s >/dev/null || { echo "a packet of $mtu bytes does not pass"; exit 1; }
+if $ping -s $((mtu-%[3]d+1)) %[4]s >/dev/null 2>&1; then echo "a packet of $((mtu+1)) bytes passes"; exit 1; fi`,
+		from.Addresses[family(to)], option, headers(to), to)
 	for _, m := range plan.Nodes {
 		if m.Name != from.Node {
 			continue

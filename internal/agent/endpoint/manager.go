@@ -317,8 +317,8 @@ func (m *Manager) Usage() []ipam.Usage {
 
 func result(ep datapath.Endpoint) *cniapi.Result {
 	res := &cniapi.Result{Interfaces: []cniapi.Interface{
-		{Name: ep.IfName, MAC: ep.PodMAC.String(), MTU: ep.MTU, Netns: ep.Netns},
-		{Name: ep.HostIf, MAC: ep.HostMAC.String(), MTU: ep.MTU},
+		{Name: ep.IfName, MAC: ep.PodMAC.String(), MTU: ep.LinkMTU, Netns: ep.Netns},
+		{Name: ep.HostIf, MAC: ep.HostMAC.String(), MTU: ep.LinkMTU},
 	}}
 	for _, a := range ep.Addresses {
 		addr := cniapi.Address{Prefix: netip.PrefixFrom(a, a.BitLen())}
