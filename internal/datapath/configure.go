@@ -27,7 +27,7 @@ func (d *Datapath) Reconfigure(ctx context.Context, node Node) error {
 		return err
 	}
 	return d.locked(ctx, func() error {
-		if reflect.DeepEqual(node, d.plan.node) {
+		if d.settled && reflect.DeepEqual(node, d.plan.node) {
 			return nil
 		}
 		for _, ep := range d.live {
@@ -57,9 +57,14 @@ func (d *Datapath) configure(ctx context.Context, node Node) error {
 	if err := d.hostSettings(plan); err != nil {
 		return err
 	}
-	former := d.plan.node.PodCIDRs
-	d.plan = plan
-	for _, r := range former {
+	former := d.plan
+	d.plan, d.settled = plan, false
+	if !slices.Equal(former.gateways, plan.gateways) {
+		// Routes to peers name our former address as their source; SyncPeers and
+		// Reconfigure write them anew.
+		d.routes.Keep(func(_ netip.Prefix, r route.Route) bool { return r.Ifindex != d.settings.TunnelIfindex })
+	}
+	for _, r := range former.node.PodCIDRs {
 		d.ranges.Unset(r)
 		d.routes.Unset(r)
 	}
@@ -83,7 +88,11 @@ func (d *Datapath) configure(ctx context.Context, node Node) error {
 	if err := errors.Join(d.routes.Resync(), d.routes.Sync()); err != nil {
 		return err
 	}
-	return masquerade.Sync(d.ns.FD(), d.masqueradeRules())
+	if err := masquerade.Sync(d.ns.FD(), d.masqueradeRules()); err != nil {
+		return err
+	}
+	d.settled = true
+	return nil
 }
 
 func (d *Datapath) masqueradeRules() masquerade.Rules {

@@ -39,8 +39,9 @@ type Datapath struct {
 	programs *load.Programs
 	settings load.Settings // of programs
 
-	plan  nodePlan
-	peers []Peer // as last given to SyncPeers; nil before
+	plan    nodePlan
+	settled bool   // plan is in force; false after a configure that failed
+	peers   []Peer // as last given to SyncPeers; nil before
 
 	endpoints *table.Table[netip.Addr, bpf.Endpoint]
 	ranges    *table.Table[netip.Prefix, bpf.Range]

@@ -208,6 +208,8 @@ func ping(s space, to netip.Addr) error {
 	return fmt.Errorf("no echo reply from %s", to)
 }
 
+func isRefused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
+
 func checksum(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i+1 < len(b); i += 2 {

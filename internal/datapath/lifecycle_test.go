@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+
+	"github.com/fairlead-io/fairlead/internal/datapath"
+)
+
+// snapshot lists all that the datapath could leave on a machine: devices, addresses,
+// routes, rules, neighbours, nftables, pins and host-wide settings.
+func (n *node) snapshot(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	links, err := n.nl.LinkList()
+	must(t, err)
+	names := map[int]string{}
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+		add("device %s %s", l.Attrs().Name, l.Type())
+	}
+	addrs, err := n.nl.AddrList(nil, netlink.FAMILY_ALL)
+	must(t, err)
+	for _, a := range addrs {
+		if a.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		add("address %s on %s", a.IPNet, names[a.LinkIndex])
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := n.nl.RouteListFiltered(family, &netlink.Route{Table: 0}, netlink.RT_FILTER_TABLE)
+		must(t, err)
+		for _, r := range routes {
+			// Link-local addresses of the uplink appear when they please.
+			if r.Dst == nil || !r.Dst.IP.IsMulticast() && !r.Dst.IP.IsLinkLocalUnicast() {
+				add("route %v dev %s type %d protocol %d", r.Dst, names[r.LinkIndex], r.Type, r.Protocol)
+			}
+		}
+		rules, err := n.nl.RuleList(family)
+		must(t, err)
+		for _, r := range rules {
+			add("rule %s", r)
+		}
+		neighbours, err := n.nl.NeighList(0, family)
+		must(t, err)
+		for _, one := range neighbours {
+			if one.State == netlink.NUD_PERMANENT {
+				add("neighbour %s dev %s", one.IP, names[one.LinkIndex])
+			}
+		}
+	}
+	conn, err := nftables.New(nftables.WithNetNSFd(n.FD()))
+	must(t, err)
+	tables, err := conn.ListTables()
+	must(t, err)
+	for _, table := range tables {
+		add("nftables table %s", table.Name)
+	}
+	must(t, filepath.WalkDir(n.bpffs, func(path string, _ fs.DirEntry, err error) error {
+		add("pin %s", strings.TrimPrefix(path, n.bpffs))
+		return err
+	}))
+	for _, name := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv6/conf/eth0/accept_ra", "net/ipv4/conf/all/rp_filter"} {
+		add("sysctl %s = %s", name, n.sysctl(t, name))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (n *node) sysctl(t *testing.T, name string) string {
+	t.Helper()
+	var b []byte
+	must(t, n.Do(func() (err error) {
+		b, err = os.ReadFile("/proc/sys/" + name)
+		return err
+	}))
+	return strings.TrimSpace(string(b))
+}
+
+func (n *node) cleanup(t *testing.T) {
+	t.Helper()
+	must(t, n.Do(func() error { return datapath.Cleanup(context.Background(), n.opts) }))
+}
+
+func TestCleanupLeavesNothing(t *testing.T) {
+	w := newWorld(t, 1, false)
+	n := w.nodes[0]
+	n.cleanup(t) // of what newWorld opened
+	before := n.snapshot(t)
+	n.open()
+	if got := n.sysctl(t, "net/ipv6/conf/all/forwarding"); got != "1" {
+		t.Errorf("IPv6 forwarding is %s after Open", got)
+	}
+	if got := n.sysctl(t, "net/ipv6/conf/eth0/accept_ra"); got != "2" {
+		t.Errorf("accept_ra of the uplink is %s after Open: it ignores its routers", got)
+	}
+	must(t, n.dp.SyncPeers(context.Background(), []datapath.Peer{{Name: "peer", PodCIDRs: []netip.Prefix{prefix("10.244.9.0/24")}, Addresses: []netip.Addr{addr("192.168.100.9")}}}))
+	n.addPod()
+	if during := n.snapshot(t); len(during) <= len(before)+10 {
+		t.Errorf("the datapath made next to nothing: %v", during)
+	}
+	n.cleanup(t)
+	if diff := cmp.Diff(before, n.snapshot(t)); diff != "" {
+		t.Errorf("Cleanup left or took something (-before +after):\n%s", diff)
+	}
+	n.cleanup(t) // again, with nothing there
+}
+
+func TestRemovedEndpointLeavesNothing(t *testing.T) {
+	w := newWorld(t, 1, false)
+	n := w.nodes[0]
+	n.addPod()
+	before := n.snapshot(t)
+	p := n.addPod()
+	for range 2 { // the second finds nothing
+		must(t, n.dp.RemoveEndpoint(context.Background(), p.ep))
+	}
+	if diff := cmp.Diff(before, n.snapshot(t)); diff != "" {
+		t.Errorf("RemoveEndpoint left or took something (-before +after):\n%s", diff)
+	}
+	unknown := datapath.Endpoint{EndpointSpec: datapath.EndpointSpec{ContainerID: "never seen", IfName: "eth0"}}
+	if err := n.dp.RemoveEndpoint(context.Background(), unknown); err != nil {
+		t.Errorf("an endpoint that never was: %v", err)
+	}
+}
+
+func TestRemoveEndpointOfADeadPod(t *testing.T) {
+	w := newWorld(t, 1, false)
+	n := w.nodes[0]
+	before := n.snapshot(t)
+	p := n.addPod()
+	// The pod's namespace takes its end of the veth along, and with it ours.
+	l, err := p.nl.LinkByName("eth0")
+	must(t, err)
+	must(t, p.nl.LinkDel(l))
+	p.ep.Netns = "/proc/self/fd/9999"
+	if err := n.dp.CheckEndpoint(context.Background(), p.ep); err == nil {
+		t.Error("CheckEndpoint finds a dead pod in order")
+	}
+	must(t, n.dp.RemoveEndpoint(context.Background(), p.ep))
+	if diff := cmp.Diff(before, n.snapshot(t)); diff != "" {
+		t.Errorf("RemoveEndpoint left or took something (-before +after):\n%s", diff)
+	}
+	again := n.addPod()
+	must(t, ping(again.space, n.routerIP("IPv4")))
+}
+
+func TestFailedAddLeavesNothing(t *testing.T) {
+	w := newWorld(t, 1, false)
+	n := w.nodes[0]
+	other := n.addPod()
+	fresh := newSpace(t)
+	taken := newSpace(t)
+	other0 := netlink.NewVeth(netlink.LinkAttrs{Name: "eth0"})
+	other0.PeerName = "other"
+	must(t, taken.nl.LinkAdd(other0))
+	good := n.podSpec(fresh, 50)
+	for _, c := range []struct {
+		name   string
+		change func(*datapath.EndpointSpec)
+		want   string
+	}{
+		{"no container", func(s *datapath.EndpointSpec) { s.ContainerID = "" }, "containerID is empty"},
+		{"absurd interface name", func(s *datapath.EndpointSpec) { s.IfName = "eth0/../../x" }, "ifName"},
+		{"long interface name", func(s *datapath.EndpointSpec) { s.IfName = "sixteen-bytes-ab" }, "ifName"},
+		{"no such namespace", func(s *datapath.EndpointSpec) { s.Netns = "/run/netns/no-such" }, "/run/netns/no-such"},
+		{"not a namespace", func(s *datapath.EndpointSpec) { s.Netns = "/dev/null" }, "is not a network namespace"},
+		{"the host's namespace", func(s *datapath.EndpointSpec) { s.Netns = n.path() }, "host's own"},
+		{"no address", func(s *datapath.EndpointSpec) { s.Addresses = nil }, "addresses is empty"},
+		{"address of another range", func(s *datapath.EndpointSpec) { s.Addresses = []netip.Addr{addr("10.9.9.9")} }, "not in spec.podCIDRs"},
+		{"the gateway's address", func(s *datapath.EndpointSpec) { s.Addresses = n.dp.Gateways() }, "gateway"},
+		{"two of one family", func(s *datapath.EndpointSpec) { s.Addresses = []netip.Addr{addr("10.244.1.90"), addr("10.244.1.91")} }, "at most one"},
+		{"address in use", func(s *datapath.EndpointSpec) { s.Addresses = other.ep.Addresses }, "in use"},
+		{"interface there already", func(s *datapath.EndpointSpec) { s.Netns = taken.path() }, "already"},
+		{"loopback", func(s *datapath.EndpointSpec) { s.IfName = "lo" }, "already"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := n.snapshot(t)
+			spec := good
+			c.change(&spec)
+			_, err := n.dp.AddEndpoint(context.Background(), spec)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got error %v, want one with %q", err, c.want)
+			}
+			if diff := cmp.Diff(before, n.snapshot(t)); diff != "" {
+				t.Errorf("it left or took something (-before +after):\n%s", diff)
+			}
+		})
+	}
+	t.Run("cancelled on the way", func(t *testing.T) {
+		before := n.snapshot(t)
+		for calls := 1; ; calls++ {
+			ctx := &cancelled{Context: context.Background(), after: calls}
+			_, err := n.dp.AddEndpoint(ctx, good)
+			if err == nil {
+				break // it never looked so often
+			}
+			if diff := cmp.Diff(before, n.snapshot(t)); diff != "" {
+				t.Errorf("cancelled at look %d it left or took something (-before +after):\n%s", calls, diff)
+			}
+		}
+	})
+	must(t, ping(fresh, n.routerIP("IPv6")))
+}
+
+// cancelled is a context that is cancelled when it has been looked at so many times.
+type cancelled struct {
+	context.Context
+	after int
+}
+
+func (c *cancelled) Err() error {
+	if c.after--; c.after < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestAddEndpointAgain(t *testing.T) {
+	w := newWorld(t, 1, false)
+	n := w.nodes[0]
+	p := n.addPod()
+	again, err := n.dp.AddEndpoint(context.Background(), p.ep.EndpointSpec)
+	must(t, err)
+	if diff := cmp.Diff(p.ep, again, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("a second ADD gave another endpoint (-first +second):\n%s", diff)
+	}
+	must(t, ping(p.space, n.routerIP("IPv4")))
+}
+
+func TestManyAddsAtOnce(t *testing.T) {
+	w := newWorld(t, 1, false)
+	n := w.nodes[0]
+	before := n.snapshot(t)
+	const many = 50
+	var specs []datapath.EndpointSpec
+	for i := range many {
+		specs = append(specs, n.podSpec(newSpace(t), i+1))
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, many)
+	for i, spec := range specs {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			ep, err := n.dp.AddEndpoint(context.Background(), spec)
+			if err == nil {
+				err = n.dp.CheckEndpoint(context.Background(), ep)
+			}
+			if err == nil {
+				err = n.dp.RemoveEndpoint(context.Background(), ep)
+			}
+			errs[i] = err
+		}()
+	}
+	wg.Wait()
+	for _, err := range errs {
+		must(t, err)
+	}
+	if diff := cmp.Diff(before, n.snapshot(t)); diff != "" {
+		t.Errorf("they left or took something (-before +after):\n%s", diff)
+	}
+}
+
+// TestRestartKeepsFlows closes and opens a datapath below open connections.
+func TestRestartKeepsFlows(t *testing.T) {
+	w := newWorld(t, 2, false)
+	one, two := w.nodes[0], w.nodes[1]
+	a, b, c := one.addPod(), one.addPod(), two.addPod()
+	service := serviceIP("IPv4", 7)
+	one.addService(t, service, c.ip("IPv4"))
+	conns := map[string]net.Conn{}
+	for name, flow := range map[string]struct {
+		to     netip.Addr
+		server *pod
+	}{"same node": {b.ip("IPv4"), b}, "across nodes": {c.ip("IPv6"), c}, "service": {service, c}} {
+		conns[name] = openEcho(t, a, flow.server, netip.AddrPortFrom(flow.to, uint16(7400+len(conns))))
+	}
+	stored, err := json.Marshal([]datapath.Endpoint{a.ep, b.ep})
+	must(t, err)
+	before := one.snapshot(t)
+
+	ended, failed := keepTalking(conns)
+	must(t, one.dp.Close())
+	one.open()
+	var eps []datapath.Endpoint
+	must(t, json.Unmarshal(stored, &eps))
+	lost, err := one.dp.RestoreEndpoints(context.Background(), eps)
+	must(t, err)
+	must(t, one.dp.SyncPeers(context.Background(), []datapath.Peer{{Name: two.name, PodCIDRs: two.spec.PodCIDRs, Addresses: two.spec.Addresses}}))
+	close(ended)
+	for range conns {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+	if len(lost) > 0 {
+		t.Errorf("lost %v", lost)
+	}
+	if diff := cmp.Diff(before, one.snapshot(t)); diff != "" {
+		t.Errorf("the restart left or took something (-before +after):\n%s", diff)
+	}
+	for _, ep := range eps {
+		must(t, one.dp.CheckEndpoint(context.Background(), ep))
+	}
+}
+
+// openEcho connects to a server that sends back what it gets.
+func openEcho(t *testing.T, from, server *pod, to netip.AddrPort) net.Conn {
+	t.Helper()
+	var l net.Listener
+	must(t, server.Do(func() (err error) {
+		l, err = net.Listen("tcp", fmt.Sprintf(":%d", to.Port()))
+		return err
+	}))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer l.Close()
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.Copy(c, c) // ends with the connection
+	}()
+	var c net.Conn
+	err := from.Do(func() (err error) {
+		c, err = net.DialTimeout("tcp", to.String(), patience)
+		return err
+	})
+	if err != nil {
+		l.Close()
+	}
+	must(t, err)
+	t.Cleanup(func() {
+		c.Close()
+		<-ended
+	})
+	return c
+}
+
+// keepTalking uses all connections until ended is closed, and reports once for each.
+func keepTalking(conns map[string]net.Conn) (ended chan struct{}, failed chan error) {
+	ended, failed = make(chan struct{}), make(chan error)
+	for name, c := range conns {
+		go func() {
+			buf := make([]byte, 4)
+			for {
+				start := time.Now()
+				c.SetDeadline(start.Add(patience))
+				_, err := c.Write([]byte("ping"))
+				if err == nil {
+					_, err = io.ReadFull(c, buf)
+				}
+				// TCP would hide a lost packet by sending it again after 200 ms.
+				if took := time.Since(start); err == nil && took > 150*time.Millisecond {
+					err = fmt.Errorf("an exchange took %s: a packet was lost", took)
+				}
+				if err != nil {
+					failed <- fmt.Errorf("%s: %w", name, err)
+					return
+				}
+				select {
+				case <-ended:
+					failed <- nil
+					return
+				default:
+				}
+			}
+		}()
+	}
+	return ended, failed
+}
+
+func TestRestorePrunes(t *testing.T) {
+	w := newWorld(t, 2, false)
+	n, two := w.nodes[0], w.nodes[1]
+	must(t, n.dp.SyncPeers(context.Background(), nil))
+	before := n.snapshot(t)
+	dead, forgotten, kept := n.addPod(), n.addPod(), n.addPod()
+	must(t, n.dp.SyncPeers(context.Background(), []datapath.Peer{{Name: two.name, PodCIDRs: two.spec.PodCIDRs, Addresses: two.spec.Addresses}}))
+	must(t, n.dp.Close())
+	l, err := dead.nl.LinkByName("eth0")
+	must(t, err)
+	must(t, dead.nl.LinkDel(l))
+
+	n.open()
+	lost, err := n.dp.RestoreEndpoints(context.Background(), []datapath.Endpoint{dead.ep, kept.ep})
+	must(t, err)
+	if len(lost) != 1 || lost[0].ContainerID != dead.ep.ContainerID {
+		t.Errorf("lost %v, want the one whose pod died", lost)
+	}
+	must(t, n.dp.SyncPeers(context.Background(), nil)) // the peer went meanwhile
+	must(t, n.dp.CheckEndpoint(context.Background(), kept.ep))
+	if _, err := forgotten.nl.LinkByName("eth0"); err == nil {
+		t.Error("an endpoint that nobody knows still has its interface")
+	}
+	must(t, n.dp.RemoveEndpoint(context.Background(), kept.ep))
+	if diff := cmp.Diff(before, n.snapshot(t)); diff != "" {
+		t.Errorf("something is left or gone (-before +after):\n%s", diff)
+	}
+	must(t, ping(n.addPod().space, n.routerIP("IPv4"))) // with the address of the dead one
+}
+
+func TestCheckEndpoint(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		spoil func(*testing.T, *pod)
+		want  string
+	}{
+		{"in order", func(*testing.T, *pod) {}, ""},
+		{"pod's address removed", func(t *testing.T, p *pod) {
+			l, err := p.nl.LinkByName("eth0")
+			must(t, err)
+			must(t, p.nl.AddrDel(l, &netlink.Addr{IPNet: &net.IPNet{IP: p.ip("IPv4").AsSlice(), Mask: net.CIDRMask(32, 32)}}))
+		}, "has no address"},
+		{"pod's interface down", func(t *testing.T, p *pod) {
+			l, err := p.nl.LinkByName("eth0")
+			must(t, err)
+			must(t, p.nl.LinkSetDown(l))
+		}, "is down"},
+		{"pod's MTU changed", func(t *testing.T, p *pod) {
+			l, err := p.nl.LinkByName("eth0")
+			must(t, err)
+			must(t, p.nl.LinkSetMTU(l, 1300))
+		}, "MTU 1300"},
+		{"pod's default route removed", func(t *testing.T, p *pod) {
+			must(t, p.nl.RouteDel(&netlink.Route{Gw: p.ep.Gateways[0].AsSlice()}))
+		}, "no default route"},
+		{"host's route removed", func(t *testing.T, p *pod) {
+			must(t, p.node.nl.RouteDel(&netlink.Route{LinkIndex: p.ep.HostIfIndex, Scope: netlink.SCOPE_LINK, Dst: &net.IPNet{IP: p.ip("IPv4").AsSlice(), Mask: net.CIDRMask(32, 32)}}))
+		}, "host's route"},
+		{"host's device down", func(t *testing.T, p *pod) {
+			l, err := p.node.nl.LinkByName(p.ep.HostIf)
+			must(t, err)
+			must(t, p.node.nl.LinkSetDown(l))
+		}, "is down"},
+		{"program detached", func(t *testing.T, p *pod) {
+			must(t, os.Remove(filepath.Join(p.node.bpffs, "fairlead/v1/links", p.ep.HostIf+"_from")))
+		}, "attachment"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newWorld(t, 1, false).nodes[0].addPod()
+			c.spoil(t, p)
+			err := p.node.dp.CheckEndpoint(context.Background(), p.ep)
+			if c.want == "" {
+				must(t, err)
+			} else if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got error %v, want one with %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestReconfigure(t *testing.T) {
+	w := newWorld(t, 2, false)
+	n, two := w.nodes[0], w.nodes[1]
+	p := n.addPod()
+	changed := n.spec
+	changed.PodCIDRs = []netip.Prefix{prefix("10.244.77.0/24")}
+	before := n.snapshot(t)
+	err := n.dp.Reconfigure(context.Background(), changed)
+	if err == nil || !strings.Contains(err.Error(), p.ip("IPv4").String()) || !strings.Contains(err.Error(), n.name) {
+		t.Errorf("got error %v, want one that names the node and the pod's address", err)
+	}
+	if diff := cmp.Diff(before, n.snapshot(t)); diff != "" {
+		t.Errorf("a refused Reconfigure changed something (-before +after):\n%s", diff)
+	}
+	must(t, n.dp.RemoveEndpoint(context.Background(), p.ep))
+	must(t, n.dp.Reconfigure(context.Background(), changed))
+	n.spec = changed
+	must(t, two.dp.SyncPeers(context.Background(), []datapath.Peer{{Name: n.name, PodCIDRs: changed.PodCIDRs, Addresses: n.spec.Addresses}}))
+	moved, far := n.addPod(), two.addPod()
+	must(t, ping(moved.space, far.ip("IPv4")))
+	must(t, ping(far.space, moved.ip("IPv4")))
+	must(t, ping(n.space, far.ip("IPv4")))
+	for _, line := range n.snapshot(t) {
+		if strings.Contains(line, "10.244.1.") {
+			t.Errorf("of the former range is left: %s", line)
+		}
+	}
+}
