@@ -174,6 +174,12 @@ func (l *lab) dial(certNode string) *grpc.ClientConn {
 // subscribe opens a stream with a certificate of certNode. Nothing is sent yet.
 func (l *lab) subscribe(certNode string) *subscriber {
 	l.t.Helper()
+	return l.open(certNode, true)
+}
+
+// open opens a stream; one that does not read leaves everything in the connection's buffers.
+func (l *lab) open(certNode string, reads bool) *subscriber {
+	l.t.Helper()
 	conn := l.dial(certNode)
 	ctx, cancel := context.WithCancel(context.Background())
 	stream, err := discovery.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
@@ -184,7 +190,7 @@ func (l *lab) subscribe(certNode string) *subscriber {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for {
+		for reads {
 			r, err := stream.Recv()
 			if err != nil {
 				s.err <- err

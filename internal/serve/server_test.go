@@ -257,7 +257,7 @@ func TestSlowSubscriberHarmsNobody(t *testing.T) {
 	content := manyPeers(4000) // one response is far larger than a connection's window
 	l.store.Swap(serve.Shared, state.PeerNodeType, peers(t, content))
 	l.store.SetReady()
-	stuck := l.subscribe("n1") // never reads what comes: next is not called
+	stuck := l.open("n1", false)
 	stuck.want(state.PeerNodeType, nil)
 	l.status("n1", "connected", func(st serve.NodeStatus) bool { return st.Connected })
 
@@ -282,6 +282,7 @@ func TestSlowSubscriberHarmsNobody(t *testing.T) {
 		// What the stuck one should hold is known at once, too.
 		l.status("n1", "aware of the change", func(st serve.NodeStatus) bool { return st.Wanted != before && !st.Synced() })
 	}
+	l.stop() // does not wait for it either, beyond its grace
 }
 
 func TestReconnectBeforeTheOldStreamIsNoticed(t *testing.T) {

@@ -238,7 +238,7 @@ func TestEnrollmentIsRefused(t *testing.T) {
 		words   string
 	}{
 		{"the token is of another node", func(_ *cluster, dir string) { writeToken(dir, "token of n2") }, clusterName, `for node "n1" but the token is of node "n2"`},
-		{"the token is bound to no node", func(_ *cluster, dir string) { writeToken(dir, "token of ") }, clusterName, "bound to no node"},
+		{"the token is bound to no node", func(_ *cluster, dir string) { writeToken(dir, "token of nobody") }, clusterName, "bound to no node"},
 		{"the API server refuses the token", func(_ *cluster, dir string) { writeToken(dir, "nonsense") }, clusterName, "refuses the token"},
 		{"the API server is away", func(c *cluster, _ string) { c.setRefusal(errors.New("connection refused")) }, clusterName, "the API server cannot be asked"},
 		{"there is no token", func(_ *cluster, dir string) { os.Remove(filepath.Join(dir, "token")) }, clusterName, "token cannot be read"},

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	stdsync "sync"
 	"sync/atomic"
 	"testing"
@@ -58,18 +59,14 @@ func (c *cluster) Review(_ context.Context, token string) (enroll.Token, error) 
 	if err := c.refuse.Load(); err != nil {
 		return enroll.Token{}, *err
 	}
-	node, ok := cutPrefix(token, "token of ")
+	node, ok := strings.CutPrefix(token, "token of ")
 	if !ok {
 		return enroll.Token{}, enroll.ErrTokenRefused
 	}
-	return enroll.Token{Username: saUser, Node: node}, nil
-}
-
-func cutPrefix(s, prefix string) (string, bool) {
-	if len(s) < len(prefix) || s[:len(prefix)] != prefix {
-		return "", false
+	if node == "nobody" {
+		node = "" // bound to no node
 	}
-	return s[len(prefix):], true
+	return enroll.Token{Username: saUser, Node: node}, nil
 }
 
 func (c *cluster) setRefusal(err error) {
