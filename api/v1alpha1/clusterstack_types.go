@@ -66,10 +66,13 @@ type ReleaseStatus struct {
 // NodeCounts counts the nodes of a cluster.
 type NodeCounts struct {
 	// total is the number of Nodes of the cluster.
+	// +optional
 	Total int32 `json:"total"`
 	// updated is the number of Nodes whose agent reports the wanted version.
+	// +optional
 	Updated int32 `json:"updated"`
 	// acknowledged is the number of updated Nodes whose agent has acknowledged its state.
+	// +optional
 	Acknowledged int32 `json:"acknowledged"`
 }
 

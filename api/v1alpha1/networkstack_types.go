@@ -44,17 +44,23 @@ type NetworkStackSpec struct {
 // ClusterCounts counts the clusters of a NetworkStack.
 type ClusterCounts struct {
 	// selected is the number of Clusters that the selector matches.
+	// +optional
 	Selected int32 `json:"selected"`
 	// held is the number of selected Clusters that this NetworkStack holds. It is
 	// less than selected when another NetworkStack holds some of them.
+	// +optional
 	Held int32 `json:"held"`
 	// ready is the number of held clusters whose ClusterStack is Ready.
+	// +optional
 	Ready int32 `json:"ready"`
 	// stalled is the number of held clusters that wait for a person.
+	// +optional
 	Stalled int32 `json:"stalled"`
 	// unreachable is the number of held clusters whose API server cannot be used now.
+	// +optional
 	Unreachable int32 `json:"unreachable"`
 	// uninstalling is the number of clusters that Fairlead is being removed from.
+	// +optional
 	Uninstalling int32 `json:"uninstalling"`
 }
 

@@ -175,6 +175,9 @@ func newManager(c Config) (ctrl.Manager, error) {
 	kube.QPS, kube.Burst = 100, 200 // two writes a cluster and change, over a fleet of a thousand
 	wait := grace
 	skip := c.SkipNameValidation
+	// The priority queue can block for ever when it is shut down while work arrives
+	// (its lock is held across a send), which would cost every stop the whole grace.
+	priorities := false
 	return ctrl.NewManager(kube, ctrl.Options{
 		Scheme:                  scheme,
 		Logger:                  logr.FromSlogHandler(c.Log.Handler()),
@@ -189,6 +192,6 @@ func newManager(c Config) (ctrl.Manager, error) {
 		// the manager has stopped.
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       &wait,
-		Controller:                    config.Controller{SkipNameValidation: &skip},
+		Controller:                    config.Controller{SkipNameValidation: &skip, UsePriorityQueue: &priorities},
 	})
 }

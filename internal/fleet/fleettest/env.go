@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fleettest gives tests real API servers: a management cluster with Cluster
+// API's and Fairlead's CRDs, and workload clusters with their kubeconfig Secrets. It
+// is for tests only and owns nothing that runs in production.
+package fleettest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/fairlead-io/fairlead/api/v1alpha1"
+)
+
+// Scheme has every kind that the operator uses.
+func Scheme() (*apiruntime.Scheme, error) {
+	s := apiruntime.NewScheme()
+	for _, add := range []func(*apiruntime.Scheme) error{
+		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, clusterv1.AddToScheme, v1alpha1.AddToScheme,
+	} {
+		if err := add(s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Server is a running API server.
+type Server struct {
+	Config *rest.Config
+	Client client.Client
+	env    *envtest.Environment
+}
+
+// Hub starts a management cluster. Stop it when the tests are through.
+func Hub() (*Server, error) {
+	capi, err := clusterAPICRDs()
+	if err != nil {
+		return nil, err
+	}
+	return start([]string{filepath.Join(root(), "config", "crd", "bases"), capi})
+}
+
+// Workload starts a workload cluster with nothing in it.
+func Workload() (*Server, error) { return start(nil) }
+
+func start(crds []string) (*Server, error) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		return nil, fmt.Errorf("KUBEBUILDER_ASSETS is not set to a folder with etcd and kube-apiserver: run these tests with `make test-env`")
+	}
+	s, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	env := &envtest.Environment{CRDDirectoryPaths: crds, ErrorIfCRDPathMissing: true, Scheme: s}
+	cfg, err := env.Start()
+	if err != nil {
+		return nil, fmt.Errorf("an API server for the tests did not start (are the programs in KUBEBUILDER_ASSETS=%s complete? `make test-env` sees to that): %w", os.Getenv("KUBEBUILDER_ASSETS"), err)
+	}
+	cfg.QPS, cfg.Burst = 200, 400
+	c, err := client.New(cfg, client.Options{Scheme: s})
+	if err != nil {
+		return nil, err
+	}
+	return &Server{Config: cfg, Client: c, env: env}, nil
+}
+
+// Stop ends the API server and its etcd.
+func (s *Server) Stop() error { return s.env.Stop() }
+
+// Endpoint is the API server's address.
+func (s *Server) Endpoint() (host string, port int32) {
+	h, p, err := net.SplitHostPort(strings.TrimPrefix(strings.TrimPrefix(s.Config.Host, "https://"), "http://"))
+	if err != nil {
+		return s.Config.Host, 443
+	}
+	n, err := strconv.ParseInt(p, 10, 32)
+	if err != nil {
+		return h, 443
+	}
+	return h, int32(n)
+}
+
+// AddUser makes an administrator with credentials of its own and returns the
+// kubeconfig for it.
+func (s *Server) AddUser(name string) ([]byte, error) {
+	u, err := s.env.AddUser(envtest.User{Name: name, Groups: []string{"system:masters"}}, s.Config)
+	if err != nil {
+		return nil, err
+	}
+	return Kubeconfig(u.Config())
+}
+
+// Kubeconfig writes a configuration as a kubeconfig.
+func Kubeconfig(cfg *rest.Config) ([]byte, error) {
+	c := clientcmdapi.NewConfig()
+	c.Clusters["c"] = &clientcmdapi.Cluster{Server: cfg.Host, CertificateAuthorityData: cfg.CAData}
+	c.AuthInfos["u"] = &clientcmdapi.AuthInfo{ClientCertificateData: cfg.CertData, ClientKeyData: cfg.KeyData, Token: cfg.BearerToken}
+	c.Contexts["x"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}
+	c.CurrentContext = "x"
+	return clientcmd.Write(*c)
+}
+
+// KubeconfigSecret is the Secret that Cluster API's contract asks for.
+func KubeconfigSecret(namespace, cluster string, kubeconfig []byte) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: cluster + "-kubeconfig",
+			Labels: map[string]string{clusterv1.ClusterNameLabel: cluster},
+		},
+		Type: clusterv1.ClusterSecretType,
+		Data: map[string][]byte{"value": kubeconfig},
+	}
+}
+
+// CreateCluster creates a Cluster whose infrastructure is provisioned.
+func CreateCluster(ctx context.Context, t *testing.T, hub client.Client, namespace, name string, labels map[string]string, host string, port int32) *clusterv1.Cluster {
+	t.Helper()
+	c := &clusterv1.Cluster{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
+		Spec: clusterv1.ClusterSpec{
+			ControlPlaneEndpoint: clusterv1.APIEndpoint{Host: host, Port: port},
+			ClusterNetwork:       clusterv1.ClusterNetwork{Pods: clusterv1.NetworkRanges{CIDRBlocks: []string{"10.244.0.0/16", "fd00:244::/56"}}},
+		},
+	}
+	if err := hub.Create(ctx, c); err != nil {
+		t.Fatalf("creating Cluster %s: %v", name, err)
+	}
+	yes := true
+	c.Status.Initialization.InfrastructureProvisioned = &yes
+	if err := hub.Status().Update(ctx, c); err != nil {
+		t.Fatalf("provisioning Cluster %s: %v", name, err)
+	}
+	return c
+}
+
+// clusterAPICRDs is the file of Cluster's CRD in the module that go.mod names.
+func clusterAPICRDs() (string, error) {
+	cmd := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/cluster-api")
+	cmd.Dir = root()
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("finding the module of Cluster API: %w", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "core", "config", "crd", "bases", "cluster.x-k8s.io_clusters.yaml"), nil
+}
+
+// root is the repository's top folder.
+func root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..", "..")
+}
