@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/fairlead-io/fairlead/test/lab/fleet"
+	"github.com/fairlead-io/fairlead/test/lab/plan"
+)
+
+// furnish waits for a cluster's API server, gives it its objects and waits for its nodes.
+func (l *Lab) furnish(ctx context.Context, c plan.Cluster, kubeconfigs map[string][]byte) error {
+	path := l.Plan.Kubeconfig(c.Name)
+	err := l.Progress.Step(c.Name+": API server ready", func() error {
+		return l.explain(fleet.WaitReady(ctx, path, apiPatience), c.ControlPlane)
+	})
+	if err != nil {
+		return err
+	}
+	client, err := fleet.NewClient(path)
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, apiPatience)
+	defer cancel()
+	if c.Hub {
+		err = l.Progress.Step(c.Name+": Cluster API's CRDs, Cluster objects, kubeconfig Secrets", func() error {
+			return errors.Join(fleet.CRDs(limited, client, l.Builder.CRDs()), fleet.Clusters(limited, client, l.workloads(), kubeconfigs))
+		})
+	} else {
+		err = l.Progress.Step(c.Name+": CoreDNS applied", func() error { return fleet.CoreDNS(limited, client, c) })
+	}
+	if err != nil {
+		return err
+	}
+	return l.Progress.Step(fmt.Sprintf("%s: %d node(s) registered", c.Name, len(c.Nodes)), func() error {
+		return l.explain(fleet.WaitNodes(ctx, client, len(c.Nodes), c.Hub, nodePatience), c.Nodes[0])
+	})
+}
+
+// explain adds where to look.
+func (l *Lab) explain(err error, m plan.Machine) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w; see the logs in %s", m.Cluster, err, m.Logs)
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-io/fairlead/test/lab/kube"
+	"github.com/fairlead-io/fairlead/test/lab/node"
+	"github.com/fairlead-io/fairlead/test/lab/plan"
+	"github.com/fairlead-io/fairlead/test/lab/wire"
+)
+
+// ensureMachines boots every machine that does not run, control planes first.
+func (l *Lab) ensureMachines(ctx context.Context) (map[string]kube.Credentials, error) {
+	all := map[string]kube.Credentials{}
+	services := map[string][]node.Service{}
+	snapshotter := l.snapshotter()
+	for _, c := range l.Plan.Clusters {
+		s, credentials, err := kube.ControlPlane(c)
+		if err != nil {
+			return nil, err
+		}
+		all[c.Name], services[c.ControlPlane.Name] = credentials, s
+		for _, n := range c.Nodes {
+			if services[n.Name], err = kube.Worker(c, n, credentials.CA, snapshotter); err != nil {
+				return nil, fmt.Errorf("%s: %w", n.Name, err)
+			}
+		}
+	}
+	boot := func(what string, pick func(plan.Cluster) []plan.Machine) error {
+		return l.Progress.Step(what, func() error {
+			var group errgroup.Group
+			for _, c := range l.Plan.Clusters {
+				for _, m := range pick(c) {
+					group.Go(func() error { return l.ensureMachine(c, m, services[m.Name]) })
+				}
+			}
+			return group.Wait()
+		})
+	}
+	if err := boot("boot the control planes", func(c plan.Cluster) []plan.Machine { return []plan.Machine{c.ControlPlane} }); err != nil {
+		return nil, err
+	}
+	return all, boot("boot the nodes", func(c plan.Cluster) []plan.Machine { return c.Nodes })
+}
+
+func (l *Lab) ensureMachine(c plan.Cluster, m plan.Machine, services []node.Service) error {
+	spec := l.spec(m, services)
+	if !m.Control {
+		spec.Masked = kube.Masked
+	}
+	if l.runs(m) {
+		return nil
+	}
+	if err := node.Stop(spec, l.layout); err != nil { // What a kill has left.
+		return err
+	}
+	if err := l.plug(c, m); err != nil {
+		return fmt.Errorf("%s: %w", m.Name, err)
+	}
+	return node.Start(spec)
+}
+
+func (l *Lab) runs(m plan.Machine) bool {
+	return node.InitPID(m.Dir).Alive() != 0 && wire.Exists(m.Netns)
+}
+
+// Kill takes a machine's power away. Its disk stays.
+func (l *Lab) Kill(name string) error {
+	m, err := l.Plan.Machine(name)
+	if err != nil {
+		return err
+	}
+	return node.Stop(l.spec(m, nil), l.layout)
+}
+
+// Start boots a machine that was killed; it returns when its services are started, not when they are ready.
+func (l *Lab) Start(name string) error {
+	m, err := l.Plan.Machine(name)
+	if err != nil {
+		return err
+	}
+	c, err := l.Plan.Cluster(m.Cluster)
+	if err != nil {
+		return err
+	}
+	services, credentials, err := kube.ControlPlane(c)
+	if err == nil && !m.Control {
+		services, err = kube.Worker(c, m, credentials.CA, l.snapshotter())
+	}
+	if err != nil {
+		return err
+	}
+	return l.ensureMachine(c, m, services)
+}
+
+// snapshotter is overlayfs unless the lab's directory is on a file system that cannot carry it.
+func (l *Lab) snapshotter() string {
+	base := filepath.Join(l.Plan.Dir, "overlay-probe")
+	defer os.RemoveAll(base)
+	for _, d := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.MkdirAll(filepath.Join(base, d), 0o755); err != nil {
+			return "native"
+		}
+	}
+	options := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", base)
+	merged := filepath.Join(base, "merged")
+	if err := unix.Mount("overlay", merged, "overlay", 0, options); err != nil {
+		return "native"
+	}
+	_ = unix.Unmount(merged, unix.MNT_DETACH)
+	return "overlayfs"
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Defaults of the settings.
+const (
+	DefaultDir        = ".lab"
+	DefaultNodes      = 2
+	DefaultClusters   = "alpha bravo"
+	DefaultKubernetes = "v1.35.4"
+)
+
+// HubName is the name of the management cluster. Every lab has it, beside the clusters of LAB_CLUSTERS.
+const HubName = "hub"
+
+// The limits of the settings. The addressing has room for them, one machine's interface names too.
+const (
+	maxNodes    = 100
+	maxClusters = 31
+)
+
+var (
+	clusterName = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,8}[a-z0-9])?$`)
+	version     = regexp.MustCompile(`^v1\.[0-9]+\.[0-9]+$`)
+)
+
+// Settings are what people choose about a lab.
+type Settings struct {
+	Dir        string   // LAB_DIR: the lab's state, as an absolute path.
+	Nodes      int      // LAB_NODES: worker nodes in each workload cluster.
+	Clusters   []string // LAB_CLUSTERS: names of the workload clusters.
+	Kubernetes string   // LAB_KUBERNETES: version, for example v1.35.4.
+	Bin        string   // LAB_BIN: a folder with prebuilt binaries, or empty.
+}
+
+// FromEnv reads the settings by the given lookup. workDir makes relative paths absolute.
+func FromEnv(lookup func(string) string, workDir string) (Settings, error) {
+	get := func(name, fallback string) string {
+		if v := strings.TrimSpace(lookup(name)); v != "" {
+			return v
+		}
+		return fallback
+	}
+	absolute := func(p string) string {
+		if p == "" || filepath.IsAbs(p) {
+			return p
+		}
+		return filepath.Join(workDir, p)
+	}
+	nodes, err := strconv.Atoi(get("LAB_NODES", strconv.Itoa(DefaultNodes)))
+	if err != nil {
+		return Settings{}, fmt.Errorf("LAB_NODES=%q is no number: give the nodes per cluster, for example LAB_NODES=2", lookup("LAB_NODES"))
+	}
+	s := Settings{
+		Dir:        filepath.Clean(absolute(get("LAB_DIR", DefaultDir))),
+		Nodes:      nodes,
+		Clusters:   strings.Fields(strings.ReplaceAll(get("LAB_CLUSTERS", DefaultClusters), ",", " ")),
+		Kubernetes: get("LAB_KUBERNETES", DefaultKubernetes),
+		Bin:        absolute(get("LAB_BIN", "")),
+	}
+	return s, s.validate()
+}
+
+func (s Settings) validate() error {
+	if s.Nodes < 1 || s.Nodes > maxNodes {
+		return fmt.Errorf("LAB_NODES=%d is out of range: give 1 to %d", s.Nodes, maxNodes)
+	}
+	if len(s.Clusters) > maxClusters {
+		return fmt.Errorf("LAB_CLUSTERS names %d clusters: give at most %d", len(s.Clusters), maxClusters)
+	}
+	if !version.MatchString(s.Kubernetes) {
+		return fmt.Errorf("LAB_KUBERNETES=%q is no release: write it like %s", s.Kubernetes, DefaultKubernetes)
+	}
+	seen := map[string]bool{HubName: true}
+	for _, name := range s.Clusters {
+		if !clusterName.MatchString(name) {
+			return fmt.Errorf("LAB_CLUSTERS: %q cannot be a cluster name: use 1 to 10 of a-z, 0-9 and -, beginning with a letter", name)
+		}
+		if seen[name] {
+			return fmt.Errorf("LAB_CLUSTERS: %q is there twice (%q always exists): give each cluster a name of its own", name, HubName)
+		}
+		seen[name] = true
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Port is the inner end of a cable: the interface eth0 of a machine.
+type Port struct {
+	Netns     string         // The machine's namespace, which must exist.
+	Cable     string         // Name of the outer end, in the router's namespace.
+	Bridge    string         // The bridge there.
+	MAC       string         // Of eth0; empty for a random one.
+	Addresses []netip.Prefix // With the network's length.
+	Gateways  []netip.Addr   // Default routes.
+}
+
+// EnsureRouter makes the router's namespace forward and gives it nothing else.
+func EnsureRouter(router string) error {
+	if err := Create(router); err != nil {
+		return err
+	}
+	return Inside(router, func() error {
+		if err := linkUp("lo"); err != nil {
+			return err
+		}
+		return sysctls("net/ipv4/ip_forward=1", "net/ipv6/conf/all/forwarding=1")
+	})
+}
+
+// EnsureBridge makes a bridge in the router's namespace, with the router's addresses on it.
+func EnsureBridge(router, name string, addresses []netip.Prefix) error {
+	return Inside(router, func() error {
+		b := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}
+		if err := netlink.LinkAdd(b); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("cannot add the bridge %s: %w", name, err)
+		}
+		return configure(name, addresses, nil)
+	})
+}
+
+// Plug lays the cable from a bridge of the router to a machine's eth0 and configures eth0. A cable
+// that is there is left, an outer end whose machine has gone is replaced.
+func Plug(router string, p Port) error {
+	inner, err := netns.GetFromPath(Path(p.Netns))
+	if err != nil {
+		return fmt.Errorf("no network namespace %s: %w", p.Netns, err)
+	}
+	defer inner.Close()
+	if err := Inside(router, func() error { return lay(p, inner) }); err != nil {
+		return err
+	}
+	return Inside(p.Netns, func() error {
+		if err := linkUp("lo"); err != nil {
+			return err
+		}
+		if err := sysctls("net/ipv6/conf/eth0/accept_ra=0", "net/ipv6/conf/eth0/accept_dad=0"); err != nil {
+			return err
+		}
+		return configure("eth0", p.Addresses, p.Gateways)
+	})
+}
+
+// Forwarding makes a machine forward packets, as a Kubernetes node has to.
+func Forwarding(name string) error {
+	return Inside(name, func() error {
+		return sysctls("net/ipv4/ip_forward=1", "net/ipv6/conf/all/forwarding=1")
+	})
+}
+
+func lay(p Port, inner netns.NsHandle) error {
+	if has(inner, "eth0") {
+		return nil
+	}
+	if l, err := netlink.LinkByName(p.Cable); err == nil {
+		if err := netlink.LinkDel(l); err != nil {
+			return err
+		}
+	}
+	bridge, err := netlink.LinkByName(p.Bridge)
+	if err != nil {
+		return fmt.Errorf("no bridge %s: %w", p.Bridge, err)
+	}
+	mac, err := hardwareAddr(p.MAC)
+	if err != nil {
+		return err
+	}
+	veth := &netlink.Veth{
+		LinkAttrs:        netlink.LinkAttrs{Name: p.Cable, MasterIndex: bridge.Attrs().Index},
+		PeerName:         "eth0",
+		PeerNamespace:    netlink.NsFd(inner),
+		PeerHardwareAddr: mac,
+	}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("cannot lay the cable %s: %w", p.Cable, err)
+	}
+	return linkUp(p.Cable)
+}
+
+func has(ns netns.NsHandle, link string) bool {
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return false
+	}
+	defer h.Close()
+	_, err = h.LinkByName(link)
+	return err == nil
+}
+
+func configure(link string, addresses []netip.Prefix, gateways []netip.Addr) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}}
+		if a.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD // Usable at once.
+		}
+		if err := netlink.AddrReplace(l, addr); err != nil {
+			return fmt.Errorf("cannot give %s the address %s: %w", link, a, err)
+		}
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		return err
+	}
+	for _, g := range gateways {
+		if err := netlink.RouteReplace(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: g.AsSlice()}); err != nil {
+			return fmt.Errorf("cannot set the default route through %s: %w", g, err)
+		}
+	}
+	return nil
+}
+
+func linkUp(name string) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(l)
+}
+
+// sysctls sets values below /proc/sys/net, which belong to the calling thread's network namespace.
+func sysctls(pairs ...string) error {
+	for _, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0); err != nil {
+			return fmt.Errorf("cannot set the sysctl %s (is /proc/sys writable?): %w", name, err)
+		}
+	}
+	return nil
+}
+
+func hardwareAddr(s string) (net.HardwareAddr, error) {
+	if s == "" {
+		return nil, nil
+	}
+	return net.ParseMAC(s)
+}
