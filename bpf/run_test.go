@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf_test
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
+	"github.com/fairlead-io/fairlead/bpf"
+)
+
+// What a program may say of a packet.
+const (
+	actOK       = 0
+	actShot     = 2
+	actRedirect = 7
+)
+
+// The world of these tests: two pods here, one on another node, in both families. The
+// first pod's device is lo, since a test run must name a device that there is.
+const (
+	podIfindex    = 1
+	otherIfindex  = 4242
+	tunnelIfindex = 4243
+	testVNI       = 1
+)
+
+var (
+	routerMAC = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x01}
+	podMAC    = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x0a}
+	otherMAC  = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x0b}
+
+	gateway4, gateway6 = netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("fd00:1::1")
+	pod4, pod6         = netip.MustParseAddr("10.1.0.10"), netip.MustParseAddr("fd00:1::a")
+	other4, other6     = netip.MustParseAddr("10.1.0.11"), netip.MustParseAddr("fd00:1::b")
+	remote4, remote6   = netip.MustParseAddr("10.2.0.10"), netip.MustParseAddr("fd00:2::a")
+	outside4, outside6 = netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("2001:db8::9")
+	node4, node6       = netip.MustParseAddr("172.16.0.2"), netip.MustParseAddr("fd64::2")
+)
+
+// kernel has all programs loaded, sharing fresh maps.
+type kernel struct {
+	t        testing.TB
+	programs map[bpf.Hook]*ebpf.Program
+	maps     map[string]*ebpf.Map
+	tunnel   *ebpf.Program // runs from_overlay on a packet that has a tunnel key
+}
+
+var specs = []struct {
+	hook bpf.Hook
+	load func() (*ebpf.CollectionSpec, error)
+}{
+	{bpf.HookFromPod, bpf.LoadFromPod},
+	{bpf.HookToPod, bpf.LoadToPod},
+	{bpf.HookFromOverlay, bpf.LoadFromOverlay},
+	{bpf.HookToOverlay, bpf.LoadToOverlay},
+}
+
+func newKernel(t testing.TB) *kernel {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: loads eBPF programs")
+	}
+	must(t, rlimit.RemoveMemlock())
+	k := &kernel{t: t, programs: map[bpf.Hook]*ebpf.Program{}, maps: map[string]*ebpf.Map{}}
+	for _, s := range specs {
+		spec, err := s.load()
+		must(t, err)
+		k.load(s.hook, spec)
+	}
+	k.tunnel = k.withTunnelKey(k.programs[bpf.HookFromOverlay], testVNI)
+	k.put("fl_endpoints", bpf.AddressOf(pod4), bpf.Endpoint{Ifindex: podIfindex, Mac: [6]byte(podMAC)})
+	k.put("fl_endpoints", bpf.AddressOf(pod6), bpf.Endpoint{Ifindex: podIfindex, Mac: [6]byte(podMAC)})
+	k.put("fl_endpoints", bpf.AddressOf(other4), bpf.Endpoint{Ifindex: otherIfindex, Mac: [6]byte(otherMAC)})
+	k.put("fl_endpoints", bpf.AddressOf(other6), bpf.Endpoint{Ifindex: otherIfindex, Mac: [6]byte(otherMAC)})
+	for _, local := range []string{"10.1.0.0/24", "fd00:1::/64"} {
+		k.put("fl_ranges", bpf.RangeKeyOf(netip.MustParsePrefix(local)), bpf.Range{Flags: bpf.RangeLocal})
+	}
+	k.put("fl_ranges", bpf.RangeKeyOf(netip.MustParsePrefix("10.2.0.0/24")), bpf.Range{Tunnel: bpf.AddressOf(node4)})
+	k.put("fl_ranges", bpf.RangeKeyOf(netip.MustParsePrefix("fd00:2::/64")), bpf.Range{Tunnel: bpf.AddressOf(node6), Flags: bpf.RangeTunnelIPv6})
+	return k
+}
+
+func (k *kernel) load(hook bpf.Hook, spec *ebpf.CollectionSpec) {
+	k.t.Helper()
+	shared := map[string]*ebpf.Map{}
+	for name, m := range spec.Maps {
+		m.Pinning = ebpf.PinNone
+		if one, ok := k.maps[name]; ok {
+			shared[name] = one
+		}
+	}
+	for name, value := range map[string]any{
+		"cfg_gateway4":       bpf.AddressOf(gateway4).Word[3],
+		"cfg_gateway6":       bpf.AddressOf(gateway6).Word,
+		"cfg_router_mac":     [6]byte(routerMAC),
+		"cfg_tunnel_ifindex": uint32(tunnelIfindex),
+		"cfg_vni":            uint32(testVNI),
+	} {
+		if v, ok := spec.Variables[name]; ok {
+			must(k.t, v.Set(value))
+		}
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	if err != nil {
+		k.t.Fatalf("%s: %+v", bpf.HookName(hook), err)
+	}
+	k.t.Cleanup(coll.Close)
+	for name, m := range coll.Maps {
+		if _, ok := k.maps[name]; !ok && name[0] != '.' {
+			k.maps[name] = m
+		}
+	}
+	k.programs[hook] = coll.Programs[bpf.HookName(hook)]
+}
+
+// withTunnelKey returns a program that gives a packet a tunnel key, as the tunnel device
+// does, and goes on with next.
+func (k *kernel) withTunnelKey(next *ebpf.Program, vni int64) *ebpf.Program {
+	k.t.Helper()
+	jump, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	must(k.t, err)
+	k.t.Cleanup(func() { jump.Close() })
+	must(k.t, jump.Put(uint32(0), uint32(next.FD())))
+	const size = 28 // of struct bpf_tunnel_key up to local_ipv4
+	code := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.Mov.Imm(asm.R0, 0)}
+	for offset := int16(-32); offset < 0; offset += 8 {
+		code = append(code, asm.StoreMem(asm.RFP, offset, asm.R0, asm.DWord))
+	}
+	code = append(code,
+		asm.StoreImm(asm.RFP, -32, vni, asm.Word),
+		asm.StoreImm(asm.RFP, -28, 0x01020304, asm.Word),
+		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, -32),
+		asm.Mov.Imm(asm.R3, size), asm.Mov.Imm(asm.R4, 0),
+		asm.FnSkbSetTunnelKey.Call(),
+		asm.Mov.Reg(asm.R1, asm.R6), asm.LoadMapPtr(asm.R2, jump.FD()), asm.Mov.Imm(asm.R3, 0),
+		asm.FnTailCall.Call(),
+		asm.Mov.Imm(asm.R0, -1), asm.Return(),
+	)
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "with_key", Type: ebpf.SchedCLS, Instructions: code, License: "GPL"})
+	must(k.t, err)
+	k.t.Cleanup(func() { prog.Close() })
+	return prog
+}
+
+func (k *kernel) put(table string, key, value any) {
+	k.t.Helper()
+	must(k.t, k.maps[table].Put(key, value))
+}
+
+// run sends a packet through a hook, as if met at the pod's device.
+func (k *kernel) run(hook bpf.Hook, packet []byte) (action uint32, out []byte) {
+	k.t.Helper()
+	prog := k.programs[hook]
+	if hook == bpf.HookFromOverlay {
+		prog = k.tunnel
+	}
+	return k.runProgram(prog, packet)
+}
+
+func (k *kernel) runProgram(prog *ebpf.Program, packet []byte) (action uint32, out []byte) {
+	k.t.Helper()
+	const ifindexField = 10 // of struct __sk_buff, in words
+	context := [48]uint32{ifindexField: podIfindex}
+	out = make([]byte, len(packet)+256)
+	opts := &ebpf.RunOptions{Data: packet, DataOut: out, Context: context}
+	action, err := prog.Run(opts)
+	must(k.t, err)
+	return action, opts.DataOut
+}
+
+// counted returns the packets that a hook counted, by the name of the reason.
+func (k *kernel) counted(hook bpf.Hook) map[string]uint64 {
+	k.t.Helper()
+	got := map[string]uint64{}
+	for r := range bpf.ReasonSlots {
+		var cpus []bpf.Counter
+		must(k.t, k.maps["fl_metrics"].Lookup(uint32(hook)*uint32(bpf.ReasonSlots)+uint32(r), &cpus))
+		for _, c := range cpus {
+			if c.Packets > 0 {
+				got[bpf.ReasonName(r)] += c.Packets
+			}
+		}
+	}
+	return got
+}
+
+// notes returns the flows that are noted to go through the stack.
+func (k *kernel) notes() []bpf.Flow {
+	k.t.Helper()
+	var all []bpf.Flow
+	var f bpf.Flow
+	var n bpf.FlowNote
+	rows := k.maps["fl_via_stack"].Iterate()
+	for rows.Next(&f, &n) {
+		all = append(all, f)
+	}
+	must(k.t, rows.Err())
+	return all
+}
+
+// packet serialises layers, with lengths and checksums computed.
+func packet(t testing.TB, all ...gopacket.SerializableLayer) []byte {
+	t.Helper()
+	buf := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, all...); err != nil {
+		t.Fatal(err)
+	}
+	return append([]byte(nil), buf.Bytes()...)
+}
+
+func ethernet(kind layers.EthernetType) *layers.Ethernet {
+	return &layers.Ethernet{SrcMAC: podMAC, DstMAC: routerMAC, EthernetType: kind}
+}
+
+// ip returns the Ethernet and IP headers of a packet.
+func ip(src, dst netip.Addr, next layers.IPProtocol) []gopacket.SerializableLayer {
+	if src.Is4() {
+		return []gopacket.SerializableLayer{ethernet(layers.EthernetTypeIPv4), &layers.IPv4{
+			Version: 4, TTL: 64, Protocol: next, SrcIP: src.AsSlice(), DstIP: dst.AsSlice(),
+		}}
+	}
+	return []gopacket.SerializableLayer{ethernet(layers.EthernetTypeIPv6), &layers.IPv6{
+		Version: 6, HopLimit: 64, NextHeader: next, SrcIP: src.AsSlice(), DstIP: dst.AsSlice(),
+	}}
+}
+
+func payload() gopacket.Payload { return gopacket.Payload("all hands on deck") }
+
+// udp returns a datagram.
+func udp(t testing.TB, src, dst netip.Addr, sport, dport uint16) []byte {
+	t.Helper()
+	head := ip(src, dst, layers.IPProtocolUDP)
+	u := &layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: layers.UDPPort(dport)}
+	if err := u.SetNetworkLayerForChecksum(head[1].(gopacket.NetworkLayer)); err != nil {
+		t.Fatal(err)
+	}
+	return packet(t, append(head, u, payload())...)
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

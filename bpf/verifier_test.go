@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf_test
+
+import (
+	"testing"
+
+	"github.com/fairlead-io/fairlead/bpf"
+)
+
+// mostVerified bounds what the verifier has to go through for one program: loading must
+// stay quick, and older kernels must not run into their limit.
+const mostVerified = 20000
+
+func TestEveryProgramPassesTheVerifier(t *testing.T) {
+	k := newKernel(t)
+	for _, s := range specs {
+		info, err := k.programs[s.hook].Info()
+		must(t, err)
+		n, ok := info.VerifiedInstructions()
+		if !ok {
+			t.Fatalf("%s: the kernel does not say how many instructions it verified", bpf.HookName(s.hook))
+		}
+		size, err := info.TranslatedSize()
+		must(t, err)
+		t.Logf("%-12s %5d instructions, %6d verified", bpf.HookName(s.hook), size/8, n)
+		if n > mostVerified {
+			t.Errorf("%s: %d instructions verified, at most %d are wanted", bpf.HookName(s.hook), n, mostVerified)
+		}
+	}
+}
+
+// TestNamesFit: the kernel cuts longer names, and tools then show the wrong ones.
+func TestNamesFit(t *testing.T) {
+	for _, s := range specs {
+		spec, err := s.load()
+		must(t, err)
+		for name := range spec.Maps {
+			if len(name) > 15 {
+				t.Errorf("map %s: name is longer than 15 bytes", name)
+			}
+		}
+		for name := range spec.Programs {
+			if len(name) > 15 {
+				t.Errorf("program %s: name is longer than 15 bytes", name)
+			}
+		}
+	}
+}
+
+func TestEveryReasonHasAName(t *testing.T) {
+	k := newKernel(t)
+	for r, name := range map[bpf.Reason]string{bpf.ReasonStack: "stack", bpf.ReasonDropKernel: "kernel_refused"} {
+		if bpf.ReasonName(r) != name {
+			t.Errorf("reason %d is %q, want %q", r, bpf.ReasonName(r), name)
+		}
+	}
+	spec, err := bpf.LoadFromPod()
+	must(t, err)
+	slots := spec.Maps["fl_metrics"].MaxEntries
+	if want := uint32(bpf.HookCount) * uint32(bpf.ReasonSlots); slots != want || k.maps["fl_metrics"].MaxEntries() != want {
+		t.Errorf("fl_metrics has %d slots, want %d", slots, want)
+	}
+}
