@@ -98,7 +98,7 @@ func (s *story) manager() ctrl.Manager {
 	secrets, err := fleet.HubSecrets()
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	skip, priorities := true, false
-	mgr, err := ctrl.NewManager(hub.Config, ctrl.Options{
+	mgr, err := ctrl.NewManager(hub.Operator(), ctrl.Options{
 		Scheme:  hub.Client.Scheme(),
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		// Each test serves its own namespace: those before it left Clusters behind.

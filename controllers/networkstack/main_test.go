@@ -61,7 +61,7 @@ func begin(t *testing.T) *story {
 	leaks := goleak.IgnoreCurrent()
 	ctx, cancel := context.WithCancel(context.Background())
 	skip, priorities := true, false
-	mgr, err := ctrl.NewManager(hub.Config, ctrl.Options{
+	mgr, err := ctrl.NewManager(hub.Operator(), ctrl.Options{
 		Scheme: hub.Client.Scheme(), Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: &skip, UsePriorityQueue: &priorities},
 	})

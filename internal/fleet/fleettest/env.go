@@ -6,8 +6,11 @@
 package fleettest
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -19,7 +22,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -59,7 +64,45 @@ func Hub() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return start([]string{filepath.Join(root(), "config", "crd", "bases"), capi})
+	s, err := start([]string{filepath.Join(root(), "config", "crd", "bases"), capi})
+	if err != nil {
+		return nil, err
+	}
+	return s, s.grantOperator()
+}
+
+// Operator is the configuration of the operator's own ServiceAccount, with the
+// rights that config and the chart give it and no others.
+func (s *Server) Operator() *rest.Config {
+	cfg := rest.CopyConfig(s.Config)
+	cfg.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:serviceaccount:fairlead-system:fairlead-operator",
+		Groups:   []string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:fairlead-system"},
+	}
+	return cfg
+}
+
+// grantOperator creates the cluster-wide rights of config/rbac.
+func (s *Server) grantOperator() error {
+	raw, err := os.ReadFile(filepath.Join(root(), "config", "rbac", "rbac.yaml"))
+	if err != nil {
+		return err
+	}
+	dec := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), 4096)
+	for {
+		o := &unstructured.Unstructured{}
+		if err := dec.Decode(o); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(o.GetKind(), "ClusterRole") {
+			continue
+		}
+		if err := s.Client.Create(context.Background(), o); err != nil {
+			return err
+		}
+	}
 }
 
 // Workload starts a workload cluster with nothing in it.
