@@ -59,6 +59,7 @@ type Reconciler struct {
 	started time.Time // when this replica began to serve; zero before
 	written map[string]time.Time
 	doubts  map[string]doubt
+	stopped bool
 }
 
 // doubt is about the replica that a node names as servedBy.
@@ -84,6 +85,9 @@ func New(cfg Config) *Reconciler {
 func (r *Reconciler) Observe(s serve.NodeStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.stopped {
+		return
+	}
 	r.local[s.Node] = s
 	r.enqueue(s.Node)
 }
@@ -107,6 +111,14 @@ func (r *Reconciler) Serving() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.started = time.Now()
+}
+
+// Stop ends the taking of observations. A replica that stops sends its agents to
+// another one, which reports them; only if none does are they lost.
+func (r *Reconciler) Stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
 }
 
 // enqueue needs the lock. Before the queue runs there is no need: starting
@@ -319,4 +331,3 @@ func podReady(p *corev1.Pod) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
 }
-

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/go-logr/logr"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -46,6 +47,7 @@ func newManager(cfg Config) (manager.Manager, error) {
 	kube.QPS, kube.Burst = 100, 200 // one status write a second and node at most, in bursts when many nodes change
 	return ctrl.NewManager(kube, ctrl.Options{
 		Scheme:                  scheme,
+		Logger:                  logr.FromSlogHandler(cfg.Log.Handler()),
 		MapperProvider:          func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return knownKinds(), nil },
 		Metrics:                 metricsserver.Options{BindAddress: "0"}, // served beside health
 		HealthProbeBindAddress:  "0",

@@ -110,7 +110,13 @@ func Run(ctx context.Context, cfg Config) error {
 	cfg.Log.Info("starting", "cluster", cfg.ClusterName, "pod", cfg.PodName, "listen", xds.Addr().String(), "health", health.Addr().String())
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serveHealth(ctx, health, store, cfg.Metrics) })
-	group.Go(func() error { return server.Run(ctx, g, xds, grace) })
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	context.AfterFunc(ctx, func() {
+		reports.Stop() // first: agents that are sent to another replica are not lost
+		stopServing()
+	})
+	group.Go(func() error { return server.Run(serving, g, xds, grace) })
 	group.Go(func() error { return mgr.Start(ctx) })
 	return group.Wait()
 }

@@ -154,7 +154,6 @@ func (r *controller) sent() int {
 
 func (r *controller) subscribers() int { return len(r.server.Statuses()) }
 
-
 func encode(t *testing.T, name string, m proto.Message) state.Resource {
 	t.Helper()
 	res, err := state.Encode(name, m)
