@@ -117,6 +117,8 @@ func daemonSet(name string, host bool) *appsv1.DaemonSet {
 					Containers: []corev1.Container{{
 						Name: "probe", Image: Image, ImagePullPolicy: corev1.PullIfNotPresent,
 						Command: []string{"/probe", "serve", strconv.Itoa(http), strconv.Itoa(udp)},
+						Env: []corev1.EnvVar{{Name: "POD_IPS", ValueFrom: &corev1.EnvVarSource{
+							FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIPs"}}}},
 						ReadinessProbe: &corev1.Probe{
 							PeriodSeconds: 1,
 							ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/", Port: intstr.FromInt(http)}},

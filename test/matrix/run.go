@@ -54,8 +54,8 @@ type Cell struct {
 
 // Outside is a host beyond the cluster that answers with the address it sees.
 type Outside struct {
-	Addresses []netip.Addr
-	Port      int
+	Addresses         []netip.Addr
+	HTTPPort, UDPPort int
 }
 
 type target struct {
@@ -171,7 +171,11 @@ func targets(from place, places []place, svc, api *corev1.Service, outside Outsi
 	}
 	out = append(out, target{Proto: "dns", Addr: serviceName + "." + Namespace + ".svc.cluster.local", kind: PodToDNS, to: serviceName})
 	for _, a := range outside.Addresses {
-		out = append(out, target{Proto: "tcp", Addr: a.String(), Port: outside.Port, kind: PodToOutside, to: "outside", peers: node})
+		// Masqueraded: the outside sees the node.
+		out = append(out,
+			target{Proto: "tcp", Addr: a.String(), Port: outside.HTTPPort, kind: PodToOutside, to: "outside", peers: node},
+			target{Proto: "udp", Addr: a.String(), Port: outside.UDPPort, kind: PodToOutside, to: "outside", peers: node},
+			target{Proto: "icmp", Addr: a.String(), kind: PodToOutside, to: "outside"})
 	}
 	return out
 }

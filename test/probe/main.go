@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,20 +83,13 @@ func serve(tcpPort, udpPort string) error {
 		b, _ := json.Marshal(Outcome{OK: true, Peer: ap.Addr().Unmap().WithZone("").String(), Host: host})
 		return b
 	}
-	pc, err := net.ListenPacket("udp", ":"+udpPort)
-	if err != nil {
-		return err
-	}
-	go func() {
-		buf := make([]byte, 65536)
-		for {
-			_, from, err := pc.ReadFrom(buf)
-			if err != nil {
-				fail(err.Error())
-			}
-			_, _ = pc.WriteTo(answer(from.String()), from)
+	for _, addr := range listenAddresses() {
+		pc, err := net.ListenPacket("udp", net.JoinHostPort(addr, udpPort))
+		if err != nil {
+			return err
 		}
-	}()
+		go echo(pc, answer)
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(answer(r.RemoteAddr)) })
 	mux.HandleFunc("/bulk", func(w http.ResponseWriter, r *http.Request) {
@@ -108,6 +102,27 @@ func serve(tcpPort, udpPort string) error {
 	})
 	srv := &http.Server{Addr: ":" + tcpPort, Handler: mux, ReadHeaderTimeout: timeout}
 	return srv.ListenAndServe()
+}
+
+// listenAddresses returns where UDP is served: each of the pod's addresses by
+// itself (POD_IPS), because a host with many addresses would answer from a socket
+// on all of them with another address than the one that was asked.
+func listenAddresses() []string {
+	if ips := os.Getenv("POD_IPS"); ips != "" {
+		return strings.Split(ips, ",")
+	}
+	return []string{""}
+}
+
+func echo(pc net.PacketConn, answer func(string) []byte) {
+	buf := make([]byte, 65536)
+	for {
+		_, from, err := pc.ReadFrom(buf)
+		if err != nil {
+			fail(err.Error())
+		}
+		_, _ = pc.WriteTo(answer(from.String()), from)
+	}
 }
 
 type zeros struct{}
@@ -165,7 +180,11 @@ func dialHTTP(t Target) (o Outcome, err error) {
 		return o, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // read to its end
-	if err := json.NewDecoder(resp.Body).Decode(&o); err != nil {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
+	if err == nil {
+		o, err = parseAnswer(body)
+	}
+	if err != nil {
 		return o, err
 	}
 	if t.Bytes == 0 {
@@ -199,7 +218,16 @@ func dialUDP(t Target) (o Outcome, err error) {
 	if err != nil {
 		return o, err
 	}
-	return o, json.Unmarshal(buf[:n], &o)
+	return parseAnswer(buf[:n])
+}
+
+// parseAnswer reads what a probe answers, or the plain "address:port" of the lab's
+// outside host.
+func parseAnswer(b []byte) (o Outcome, err error) {
+	if ap, err := netip.ParseAddrPort(strings.TrimSpace(string(b))); err == nil {
+		return Outcome{Peer: ap.Addr().Unmap().String()}, nil
+	}
+	return o, json.Unmarshal(b, &o)
 }
 
 // ping sends one echo request from an unprivileged ICMP socket.

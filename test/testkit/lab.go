@@ -39,7 +39,7 @@ func Open(out io.Writer) (*Lab, error) {
 		return nil, err
 	}
 	for {
-		if _, err := os.Stat(filepath.Join(root, "PROJECT")); err == nil {
+		if _, err := os.Stat(filepath.Join(root, "charts", "cni", "Chart.yaml")); err == nil {
 			break
 		}
 		if filepath.Dir(root) == root {

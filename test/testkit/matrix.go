@@ -41,5 +41,5 @@ func (l *Lab) Matrix(ctx context.Context, cluster string, progress func(string))
 		return nil, fmt.Errorf("%s: %w", cluster, err)
 	}
 	o := l.plan.Outside
-	return matrix.Run(ctx, cfg, matrix.Outside{Addresses: []netip.Addr{o.IPv4, o.IPv6}, Port: o.HTTPPort}, settle)
+	return matrix.Run(ctx, cfg, matrix.Outside{Addresses: []netip.Addr{o.IPv4, o.IPv6}, HTTPPort: o.HTTPPort, UDPPort: o.UDPPort}, settle)
 }
