@@ -59,7 +59,7 @@ func (l *Lab) ensureMachine(c plan.Cluster, m plan.Machine, services []node.Serv
 	if l.runs(m) {
 		return nil
 	}
-	if err := node.Stop(spec, l.layout); err != nil { // What a kill has left.
+	if err := l.stop(spec); err != nil { // What a kill has left.
 		return err
 	}
 	if err := l.plug(c, m); err != nil {
@@ -78,7 +78,14 @@ func (l *Lab) Kill(name string) error {
 	if err != nil {
 		return err
 	}
-	return node.Stop(l.spec(m, nil), l.layout)
+	return l.stop(l.spec(m, nil))
+}
+
+func (l *Lab) stop(s node.Spec) error {
+	if err := node.Stop(s, l.layout); err != nil {
+		return err
+	}
+	return wire.Unplug(l.Plan.Router, s.Name)
 }
 
 // Start boots a machine that was killed; it returns when its services are started, not when they are ready.

@@ -200,10 +200,13 @@ func (l Layout) Processes(path string) []int {
 func (l Layout) Destroy(path string, patience time.Duration) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		pids := l.Processes(path)
+		if slices.Contains(pids, os.Getpid()) {
+			return fmt.Errorf("will not destroy the cgroup %s: this very process is in it", path)
+		}
+		if v2 := l.V2(); v2 != "" { // All at once, so nothing is left to restart what was killed first.
+			_ = os.WriteFile(filepath.Join(v2, path, "cgroup.kill"), []byte("1"), 0)
+		}
 		for _, pid := range pids {
-			if pid == os.Getpid() {
-				return fmt.Errorf("will not destroy the cgroup %s: this very process is in it", path)
-			}
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		err := l.remove(path)

@@ -71,6 +71,29 @@ func Plug(router string, p Port) error {
 	})
 }
 
+// Unplug takes a cable away. One that is not there is no error.
+func Unplug(router, cable string) error {
+	if !Exists(router) {
+		return nil
+	}
+	return Inside(router, func() error { return unplug(cable) })
+}
+
+// unplug expects that the kernel may be removing the cable at the same time, with its machine.
+func unplug(cable string) error {
+	l, err := netlink.LinkByName(cable)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("cannot remove the cable %s: %w", cable, err)
+	}
+	return nil
+}
+
 // Forwarding makes a machine forward packets, as a Kubernetes node has to.
 func Forwarding(name string) error {
 	return Inside(name, func() error {
@@ -82,10 +105,8 @@ func lay(p Port, inner netns.NsHandle) error {
 	if has(inner, "eth0") {
 		return nil
 	}
-	if l, err := netlink.LinkByName(p.Cable); err == nil {
-		if err := netlink.LinkDel(l); err != nil {
-			return err
-		}
+	if err := unplug(p.Cable); err != nil {
+		return err
 	}
 	bridge, err := netlink.LinkByName(p.Bridge)
 	if err != nil {

@@ -67,8 +67,8 @@ func announce(l *lab.Lab) error {
 	fmt.Printf(`
 Try:
   export KUBECONFIG=%s PATH=%s:$PATH
-  kubectl get nodes -o wide       # alpha's nodes are not ready until a CNI is installed
+  kubectl get nodes -o wide       # not ready until a CNI is installed
   kubectl --kubeconfig %s -n fleet get clusters
-`, s.Kubeconfigs[s.Clusters[len(s.Clusters)-1].Name], s.Bin, s.Kubeconfigs[plan.HubName])
+`, s.Kubeconfigs[s.Clusters[1].Name], s.Bin, s.Kubeconfigs[plan.HubName])
 	return nil
 }
