@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/onsi/gomega"
+	"helm.sh/helm/v3/pkg/storage"
+	"helm.sh/helm/v3/pkg/storage/driver"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -266,4 +268,18 @@ func (s *story) running() {
 	s.acknowledge("n1", carried, metav1.ConditionTrue, "Synced")
 	s.acknowledge("n2", carried, metav1.ConditionTrue, "Synced")
 	s.Eventually(s.condition("alpha", v1alpha1.ConditionReady)).Should(gomega.HavePrefix("True/AllNodesAcknowledged: 2 of 2 nodes"))
+}
+
+func itoa(n int64) string { return fmt.Sprint(n) }
+
+// interrupt marks the newest revision of the release as begun and not ended.
+func (s *story) interrupt() {
+	s.t.Helper()
+	cs, err := kubernetes.NewForConfig(work.Config)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	releases := storage.Init(driver.NewSecrets(cs.CoreV1().Secrets(Namespace)))
+	rel, err := releases.Last(releaseName)
+	s.Expect(err).NotTo(gomega.HaveOccurred())
+	rel.Info.Status = "pending-install"
+	s.Expect(releases.Update(rel)).To(gomega.Succeed())
 }
