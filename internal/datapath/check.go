@@ -4,7 +4,9 @@ package datapath
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
@@ -14,17 +16,22 @@ import (
 // it: interface, addresses, routes, rows, attachments.
 func (d *Datapath) CheckEndpoint(ctx context.Context, ep Endpoint) error {
 	return d.locked(ctx, func() error {
-		if err := d.check(ep); err != nil {
+		err := errors.New("it is not an endpoint of this node")
+		if known, ok := d.live[hostIfOf(ep.ContainerID, ep.IfName)]; ok {
+			err = d.check(known)
+			if !slices.Equal(known.Addresses, ep.Addresses) {
+				err = fmt.Errorf("it has addresses %v, not %v", known.Addresses, ep.Addresses)
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("container %s: interface %s: %w", ep.ContainerID, ep.IfName, err)
 		}
 		return nil
 	})
 }
 
+// check compares an endpoint of d.live with the kernel.
 func (d *Datapath) check(ep Endpoint) error {
-	if _, ok := d.live[ep.HostIf]; !ok {
-		return fmt.Errorf("it is not an endpoint of this node")
-	}
 	if err := d.checkHost(ep); err != nil {
 		return err
 	}

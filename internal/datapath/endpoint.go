@@ -200,9 +200,7 @@ func (d *Datapath) checkSpec(spec EndpointSpec) error {
 // is no error; rows that have another endpoint's device by now are left alone.
 func (d *Datapath) RemoveEndpoint(ctx context.Context, ep Endpoint) error {
 	return d.locked(ctx, func() error {
-		if ep.HostIf == "" {
-			ep.HostIf = hostIfOf(ep.ContainerID, ep.IfName)
-		}
+		ep.HostIf = hostIfOf(ep.ContainerID, ep.IfName) // what is stored may be damaged
 		if known, ok := d.live[ep.HostIf]; ok {
 			ep = known
 		}

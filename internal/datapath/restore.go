@@ -30,7 +30,7 @@ func (d *Datapath) RestoreEndpoints(ctx context.Context, eps []Endpoint) (lost [
 		kept := map[string]bool{}
 		for _, ep := range eps {
 			dev, ok := devices[ep.HostIf]
-			if !ok || dev.Type != "veth" || !isHostIf(ep.HostIf) || len(ep.PodMAC) != 6 {
+			if !ok || dev.Type != "veth" || ep.HostIf != hostIfOf(ep.ContainerID, ep.IfName) || len(ep.PodMAC) != 6 {
 				lost = append(lost, ep)
 				continue
 			}

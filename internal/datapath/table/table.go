@@ -145,10 +145,6 @@ func (t *Table[K, V]) Prune(match func(K, V) bool) error {
 	return errors.Join(errs...)
 }
 
-// Forget drops a row from what is known of the kernel, after the kernel has removed it by
-// itself (as it does with the routes of a device).
-func (t *Table[K, V]) Forget(key K) { delete(t.realised, key) }
-
 // Keep unsets every desired row that does not match.
 func (t *Table[K, V]) Keep(match func(K, V) bool) {
 	for key, v := range t.desired {
