@@ -5,6 +5,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"net/url"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,23 +44,31 @@ func (f *Fleet) kubeconfigServer(ctx context.Context, key client.ObjectKey) (str
 		return "", &Problem{Reason: v1alpha1.ReasonKubeconfigMissing, Person: true, Message: fmt.Sprintf(
 			"Secret %s has no key %q: put the kubeconfig of Cluster %s there", name, kubeconfigKey, key)}
 	}
-	malformed := func(what string) error {
-		return &Problem{Reason: v1alpha1.ReasonKubeconfigMalformed, Person: true, Message: fmt.Sprintf(
+	server, fault := serverOf(raw)
+	if fault != "" {
+		return "", &Problem{Reason: v1alpha1.ReasonKubeconfigMalformed, Person: true, Message: fmt.Sprintf(
 			"key %q of Secret %s %s: put a kubeconfig of Cluster %s there that has a current context with a server and credentials in it",
-			kubeconfigKey, name, what, key)}
+			kubeconfigKey, name, fault, key)}
 	}
-	// Errors of the decoder may quote what they read, so they are not passed on.
+	return server, nil
+}
+
+// serverOf returns the API server's URL in a kubeconfig, or what is wrong with it.
+// Errors of the decoder may quote what they read, so they are not passed on.
+func serverOf(raw []byte) (server, fault string) {
 	cfg, err := clientcmd.RESTConfigFromKubeConfig(raw)
-	if err != nil {
-		return "", malformed("is not a usable kubeconfig")
-	}
 	switch {
+	case err != nil:
+		return "", "is not a usable kubeconfig"
 	case cfg.ExecProvider != nil:
-		return "", malformed("runs a program for its credentials (exec), which an operator must not do")
+		return "", "runs a program for its credentials (exec), which an operator must not do"
 	case cfg.AuthProvider != nil:
-		return "", malformed("uses an authentication provider plugin, which is not supported")
+		return "", "uses an authentication provider plugin, which is not supported"
 	}
-	return cfg.Host, nil
+	if u, err := url.Parse(cfg.Host); err != nil || u.Host == "" || u.User != nil {
+		return "", "has a server that is not the URL of an API server"
+	}
+	return cfg.Host, ""
 }
 
 func labelExists(label string) (labels.Selector, error) {

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stack
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-io/fairlead/api/v1alpha1"
+)
+
+func TestValues(t *testing.T) {
+	no := false
+	spec := &v1alpha1.ClusterStackSpec{Version: carried, CNI: v1alpha1.CNISpec{Tunnel: v1alpha1.TunnelSpec{Port: 8472}, MTU: 1400, Masquerade: &no}}
+	whole := Facts{Namespace: "ns", Name: "alpha", EndpointHost: "192.0.2.1", EndpointPort: 6443, KubeconfigServer: "https://other:1", PodCIDRs: []string{"10.244.0.0/16", "fd00:244::1/56"}}
+	got, err := Values(spec, whole, Image{Repository: "r/fairlead"}, ModeRun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"image":       map[string]any{"repository": "r/fairlead", "tag": carried},
+		"clusterName": "alpha",
+		"apiServer":   map[string]any{"host": "192.0.2.1", "port": int64(6443)},
+		"cluster":     map[string]any{"podCIDRs": []any{"10.244.0.0/16", "fd00:244::/56"}},
+		"tunnel":      map[string]any{"port": int64(8472)},
+		"mtu":         int64(1400),
+		"masquerade":  false,
+		"mode":        "run",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+
+	for _, c := range []struct {
+		name   string
+		change func(*Facts)
+		host   string
+		port   int64
+		reason string
+		words  string
+	}{
+		{name: "the kubeconfig's server stands in", change: func(f *Facts) { f.EndpointHost, f.KubeconfigServer = "", "https://[2001:db8::1]:6443" }, host: "2001:db8::1", port: 6443},
+		{name: "without a port it is HTTPS's", change: func(f *Facts) { f.EndpointHost, f.KubeconfigServer = "", "https://api.example" }, host: "api.example", port: 443},
+		{name: "but not a loopback address", change: func(f *Facts) { f.EndpointHost, f.KubeconfigServer = "", "https://127.0.0.1:6443" },
+			reason: v1alpha1.ReasonEndpointMissing, words: "set spec.controlPlaneEndpoint of the Cluster"},
+		{name: "nor nonsense", change: func(f *Facts) { f.EndpointPort, f.KubeconfigServer = 0, "::" }, reason: v1alpha1.ReasonEndpointMissing, words: "Cluster ns/alpha"},
+		{name: "no pod ranges", change: func(f *Facts) { f.PodCIDRs = nil }, reason: v1alpha1.ReasonPodCIDRsMissing, words: "Cluster ns/alpha has no spec.clusterNetwork.pods.cidrBlocks"},
+		{name: "a malformed pod range", change: func(f *Facts) { f.PodCIDRs = []string{"10.0.0.0/8", "10.0.0.0"} },
+			reason: v1alpha1.ReasonPodCIDRsInvalid, words: `spec.clusterNetwork.pods.cidrBlocks[1] of Cluster ns/alpha is "10.0.0.0"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := whole
+			c.change(&f)
+			v, err := Values(spec, f, Image{Repository: "r"}, ModeCleanup)
+			var fe *FactsError
+			switch {
+			case c.reason == "" && err == nil:
+				api := v["apiServer"].(map[string]any)
+				if api["host"] != c.host || api["port"] != c.port {
+					t.Errorf("got %v", api)
+				}
+			case !errors.As(err, &fe) || fe.Reason != c.reason || !strings.Contains(fe.Message, c.words):
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
