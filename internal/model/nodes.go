@@ -101,19 +101,15 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// addresses picks one InternalIP of each family.
+// addresses picks one InternalIP of each family. Others that cannot be used are of
+// no account as long as one can.
 func (b *builder) addresses(n Node) []string {
-	var out []string
+	var out, useless []string
 	var has [2]bool
-	for i, text := range n.InternalIPs {
+	for _, text := range n.InternalIPs {
 		a, err := netip.ParseAddr(text)
-		if err != nil || a.Is4In6() || a.Zone() != "" || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() {
-			b.find(n.Name, Finding{
-				Object:  nodeObject(n.Name),
-				Field:   fmt.Sprintf("status.addresses (InternalIP, number %d)", i+1),
-				Message: fmt.Sprintf("%q is not an address that other nodes can reach", text),
-				Fix:     "correct the kubelet's --node-ip or the cloud provider's addresses",
-			})
+		if err != nil || a.Is4In6() || a.Zone() != "" || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() {
+			useless = append(useless, text)
 			continue
 		}
 		b.hosts = append(b.hosts, host{a, n.Name})
@@ -123,12 +119,12 @@ func (b *builder) addresses(n Node) []string {
 		}
 	}
 	if len(out) == 0 {
-		b.find(n.Name, Finding{
-			Object:  nodeObject(n.Name),
-			Field:   "status.addresses",
-			Message: "there is no usable InternalIP, so that no other node can reach its pods",
-			Fix:     "set the kubelet's --node-ip, or let the cloud provider report an InternalIP",
-		})
+		message := "there is no InternalIP, so that no other node can reach its pods"
+		if len(useless) > 0 {
+			message = fmt.Sprintf("no InternalIP among %q can be reached by other nodes", useless)
+		}
+		b.find(n.Name, Finding{nodeObject(n.Name), "status.addresses", message,
+			"set the kubelet's --node-ip, or correct what the cloud provider reports"})
 	}
 	return out
 }
