@@ -63,8 +63,35 @@ func checkPath(t *testing.T, from, to space, address, seen netip.Addr) {
 			t.Errorf("UDP of %d bytes: the server saw %v (%v), want %v", size, got, err, seen)
 		}
 	}
+	if err := udpSegments(from, at); err != nil {
+		t.Errorf("UDP in segments: %v", err)
+	}
 	if err := ping(from, address); err != nil {
 		t.Errorf("ICMP: %v", err)
+	}
+}
+
+// TestBypass: what pods exchange does not pass the host's stack.
+func TestBypass(t *testing.T) {
+	w := newWorld(t, 2, false)
+	one, two := w.nodes[0], w.nodes[1]
+	a, b, c := one.addPod(), one.addPod(), two.addPod()
+	for _, f := range families {
+		must(t, ping(a.space, b.ip(f)))
+		must(t, ping(a.space, c.ip(f)))
+	}
+	for _, n := range w.nodes {
+		for _, hook := range []string{"from_pod", "from_overlay"} {
+			if got := count(t, n, hook, "stack") + count(t, n, hook, "via_stack"); got > 0 {
+				t.Errorf("%s: %s gave the stack %d packets between pods", n.name, hook, got)
+			}
+		}
+	}
+	if got := count(t, one, "from_pod", "local"); got != 4 { // echoes and replies on the node
+		t.Errorf("%d packets went straight to a pod of the node, want 4", got)
+	}
+	if got := count(t, one, "from_pod", "tunnel"); got != 2 {
+		t.Errorf("%d packets went into the tunnel, want 2", got)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,6 +93,65 @@ func TestServices(t *testing.T) {
 			}
 			if count(t, one, "from_pod", "via_stack") == 0 || count(t, one, "from_overlay", "via_stack") == 0 {
 				t.Error("no answer of a service went through the stack: the path was not tested")
+			}
+		})
+	}
+}
+
+// addMasquerade gives packets on their way from one address to another the source of the
+// device that they leave by, as kube-proxy does for clients that could not take the answer.
+func (n *node) addMasquerade(t *testing.T, from, to netip.Addr) {
+	t.Helper()
+	family, offset, length := nftables.TableFamilyIPv4, uint32(12), uint32(4) // of saddr
+	if from.Is6() {
+		family, offset, length = nftables.TableFamilyIPv6, 8, 16
+	}
+	conn, err := nftables.New(nftables.WithNetNSFd(n.FD()))
+	must(t, err)
+	table := conn.AddTable(&nftables.Table{Name: "services", Family: family})
+	chain := conn.AddChain(&nftables.Chain{
+		Name: "post", Table: table,
+		Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+	})
+	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: from.AsSlice()},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset + length, Len: length},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: to.AsSlice()},
+		&expr.Masq{},
+	}})
+	must(t, conn.Flush())
+}
+
+// TestServicesFromElsewhere: from outside through a node to its own pod and to another
+// node's, and from a pod to itself.
+func TestServicesFromElsewhere(t *testing.T) {
+	w := newWorld(t, 2, false)
+	one, two := w.nodes[0], w.nodes[1]
+	a, c := one.addPod(), two.addPod()
+	for _, f := range families {
+		own, other := serviceIP(f, 5), serviceIP(f, 6)
+		one.addService(t, own, a.ip(f))
+		one.addService(t, other, c.ip(f))
+		one.addMasquerade(t, outsideIP(f), c.ip(f))
+		one.addMasquerade(t, a.ip(f), a.ip(f))
+		for _, service := range []netip.Addr{own, other} {
+			must(t, w.outside.nl.RouteAdd(&netlink.Route{
+				Dst: &net.IPNet{IP: service.AsSlice(), Mask: net.CIDRMask(service.BitLen(), service.BitLen())},
+				Gw:  one.uplinkIP(f).AsSlice(),
+			}))
+		}
+		t.Run(f+"/outside to the node's own pod", func(t *testing.T) {
+			checkService(t, w.outside, a, own, f, outsideIP(f))
+		})
+		t.Run(f+"/outside to another node's pod", func(t *testing.T) {
+			checkService(t, w.outside, c, other, f, one.routerIP(f))
+		})
+		t.Run(f+"/pod to itself", func(t *testing.T) {
+			at := netip.AddrPortFrom(a.ip(f), 7500)
+			tcpServer(t, a.space, at)
+			if _, err := tcpSend(a.space, netip.AddrPortFrom(own, 7500), bulk); err != nil {
+				t.Error(err)
 			}
 		})
 	}

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -167,6 +168,43 @@ func udpAsk(s space, to netip.AddrPort, size int, df bool) (netip.Addr, error) {
 		return netip.ParseAddr(string(from))
 	}
 	return netip.Addr{}, fmt.Errorf("no answer from %s to %d bytes", to, size)
+}
+
+// udpSegments sends one buffer that the kernel (or the last device that must) cuts into
+// datagrams, and expects an answer to each.
+func udpSegments(s space, to netip.AddrPort) error {
+	const size, segments = 1000, 8
+	c, err := udpDial(s, to, false)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	control := make([]byte, unix.CmsgSpace(2))
+	header := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+	header.Level, header.Type = unix.SOL_UDP, unix.UDP_SEGMENT
+	header.SetLen(unix.CmsgLen(2))
+	binary.NativeEndian.PutUint16(control[unix.CmsgLen(0):], size)
+	for range 5 {
+		if _, _, err := c.WriteMsgUDP(make([]byte, size*segments), control, nil); err != nil {
+			return err
+		}
+		answers := 0
+		c.SetReadDeadline(time.Now().Add(patience / 5))
+		for answers < segments {
+			n, err := c.Read(make([]byte, 2000))
+			if err != nil {
+				break
+			}
+			if n < size {
+				return fmt.Errorf("an answer of %d bytes to a segment of %d", n, size)
+			}
+			answers++
+		}
+		if answers == segments {
+			return nil
+		}
+	}
+	return fmt.Errorf("not all of %d segments were answered", segments)
 }
 
 // ping sends an echo request and waits for its reply.
