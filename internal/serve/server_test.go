@@ -3,6 +3,7 @@
 package serve_test
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -321,4 +322,31 @@ func TestStopSendsSubscribersAway(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the stream went on")
 	}
+}
+
+// A change of one shared resource reaches every one of many subscribers.
+func TestManySubscribers(t *testing.T) {
+	const many = 200
+	l := newLab(t, serve.Options{})
+	content := manyPeers(many)
+	l.store.Swap(serve.Shared, state.PeerNodeType, peers(t, content))
+	l.store.SetReady()
+	var all []*subscriber
+	for i := range many {
+		s := l.subscribe(fmt.Sprintf("node-%04d", i))
+		s.want(state.PeerNodeType, nil)
+		all = append(all, s)
+	}
+	for _, s := range all {
+		s.ack(s.next())
+	}
+	content["node-0000"] = "10.250.0.0/24"
+	start := time.Now()
+	l.store.Swap(serve.Shared, state.PeerNodeType, peers(t, content))
+	for _, s := range all {
+		r := s.next()
+		expect(t, "what changed", names(r), []string{"node-0000"})
+		s.ack(r)
+	}
+	t.Logf("one change at %d subscribers after %v", many, time.Since(start))
 }
