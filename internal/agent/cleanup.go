@@ -72,9 +72,26 @@ func Cleanup(ctx context.Context, cfg CleanupConfig, log *slog.Logger) error {
 		node.RemoveConf(host(cfg.CNIConfDir)),
 		datapath.Cleanup(ctx, datapath.Options{BPFFS: cfg.BPFFS, Log: log}),
 		removeFile(plugin), removeFile(plugin+".new"),
+		removeResults(host(resultsDir)),
 		os.RemoveAll(host(cfg.StateDir)),
 		os.RemoveAll(host(cfg.RunDir)),
 	)
+}
+
+// resultsDir is where the CNI library keeps, for the runtime, the result of each ADD.
+const resultsDir = "/var/lib/cni/results"
+
+// removeResults removes the results of our network: what they describe is gone.
+func removeResults(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, node.Network+"-*"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range files {
+		errs = append(errs, removeFile(f))
+	}
+	return errors.Join(errs...)
 }
 
 func removeFile(path string) error {

@@ -68,10 +68,10 @@ func (l *Lab) InstallOperator(ctx context.Context) error {
 		return err
 	}
 	values := map[string]any{
-		"hostNetwork":  true,
-		"replicaCount": 1,
-		"tolerations":  []any{map[string]any{"operator": "Exists"}},
-		"apiServer":    map[string]any{"host": host, "port": port},
+		"hostNetwork": true,
+		"replicas":    1,
+		"tolerations": []any{map[string]any{"operator": "Exists"}},
+		"apiServer":   map[string]any{"host": host, "port": port},
 	}
 	have, err := hc.Get(ctx, operatorName)
 	if err != nil {
