@@ -4,7 +4,6 @@ package lab
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fairlead-io/fairlead/test/lab/build"
+	"github.com/fairlead-io/fairlead/test/lab/hostlimit"
 	"github.com/fairlead-io/fairlead/test/lab/plan"
 )
 
@@ -37,7 +37,10 @@ func (l *Lab) Up(ctx context.Context) error {
 	if err := l.Builder.All(ctx); err != nil {
 		return err
 	}
-	l.warnAboutLimits()
+	if err := hostlimit.Inotify().Raise(l.Plan.ID); err != nil {
+		// A host whose /proc/sys is read-only, most likely. A small lab does without.
+		l.Progress.Printf("  note: %v; should kubelets fail with \"too many open files\": sysctl -w fs.inotify.max_user_instances=1024", err)
+	}
 	if err := l.Progress.Step("network: router, bridges, outside host", l.ensureNetwork); err != nil {
 		return err
 	}
@@ -62,20 +65,6 @@ func (l *Lab) Up(ctx context.Context) error {
 	return group.Wait()
 }
 
-// warnAboutLimits names the host's limits that many nodes run into; the lab changes none of them.
-func (l *Lab) warnAboutLimits() {
-	const perMachine, file = 9, "/proc/sys/fs/inotify/max_user_instances"
-	raw, err := os.ReadFile(file)
-	var limit int
-	if err != nil {
-		return
-	}
-	if _, err := fmt.Sscan(string(raw), &limit); err == nil && limit < perMachine*len(l.Plan.Machines()) {
-		l.Progress.Printf("  note: fs.inotify.max_user_instances is %d, and %d machines may need more: sysctl -w fs.inotify.max_user_instances=1024",
-			limit, len(l.Plan.Machines()))
-	}
-}
-
 // Down ends everything of the lab and removes its directory.
 func (l *Lab) Down(keepLogs bool) error {
 	unlock, err := l.lock()
@@ -89,6 +78,9 @@ func (l *Lab) Down(keepLogs bool) error {
 		return err
 	}
 	if err := l.Progress.Step("remove its network", l.removeNetwork); err != nil {
+		return err
+	}
+	if err := hostlimit.Inotify().Release(l.Plan.ID); err != nil {
 		return err
 	}
 	return l.Progress.Step("remove its files", func() error { return l.removeFiles(keepLogs) })
