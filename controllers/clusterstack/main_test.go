@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/onsi/gomega"
+	"go.uber.org/goleak"
 	"helm.sh/helm/v3/pkg/storage"
 	"helm.sh/helm/v3/pkg/storage/driver"
 	appsv1 "k8s.io/api/apps/v1"
@@ -75,6 +76,7 @@ type story struct {
 
 func begin(t *testing.T) *story {
 	t.Helper()
+	leaks := goleak.IgnoreCurrent()
 	s := &story{WithT: gomega.NewWithT(t), t: t, now: time.Now}
 	s.SetDefaultEventuallyTimeout(30 * time.Second)
 	s.SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
@@ -91,6 +93,12 @@ func begin(t *testing.T) *story {
 		if err := <-done; err != nil {
 			t.Errorf("the manager ended with %v", err)
 		}
+		// Idle connections of the clients stay for others.
+		goleak.VerifyNone(t, leaks,
+			// apimachinery's filtered watch does not end when its reader is gone.
+			goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"),
+			goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+			goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*http2ClientConn).readLoop"))
 		s.wipe()
 	})
 	return s

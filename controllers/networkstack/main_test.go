@@ -78,7 +78,10 @@ func begin(t *testing.T) *story {
 		if err := <-done; err != nil {
 			t.Errorf("the manager ended with %v", err)
 		}
-		goleak.VerifyNone(t, leaks, goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.VerifyNone(t, leaks,
+			// apimachinery's filtered watch does not end when its reader is gone.
+			goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"),
+			goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
 			goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*http2ClientConn).readLoop"))
 	})
 	g := gomega.NewWithT(t)

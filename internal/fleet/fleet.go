@@ -57,7 +57,7 @@ type Fleet struct {
 	secrets client.Reader
 }
 
-// Setup adds the connections to a manager. The manager's scheme must have every
+// Setup adds the connections to a manager; they end with ctx. The manager's scheme must have every
 // kind that callers use in the clusters; its client must serve kubeconfig Secrets.
 func Setup(ctx context.Context, mgr manager.Manager, o Options) (*Fleet, error) {
 	if o.Retry == 0 {
@@ -81,6 +81,10 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) (*Fleet, error) 
 	// kubeconfig. Set before anything runs.
 	if t, ok := cache.(interface{ SetConnectionCreationRetryInterval(time.Duration) }); ok {
 		t.SetConnectionCreationRetryInterval(o.Retry)
+	}
+	// The clusters' caches have a context of their own, which nothing else ends.
+	if c, ok := cache.(interface{ Shutdown() }); ok {
+		context.AfterFunc(ctx, c.Shutdown)
 	}
 	return &Fleet{cache: cache, secrets: mgr.GetClient()}, nil
 }

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -82,7 +83,7 @@ func (s *Server) Operator() *rest.Config {
 	return cfg
 }
 
-// grantOperator creates the cluster-wide rights of config/rbac.
+// grantOperator creates the ServiceAccount and the rights of config/rbac.
 func (s *Server) grantOperator() error {
 	raw, err := os.ReadFile(filepath.Join(root(), "config", "rbac", "rbac.yaml"))
 	if err != nil {
@@ -96,8 +97,11 @@ func (s *Server) grantOperator() error {
 		} else if err != nil {
 			return err
 		}
-		if !strings.HasPrefix(o.GetKind(), "ClusterRole") {
-			continue
+		if o.GetKind() == "ServiceAccount" {
+			ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: o.GetNamespace()}}
+			if err := s.Client.Create(context.Background(), ns); err != nil {
+				return err
+			}
 		}
 		if err := s.Client.Create(context.Background(), o); err != nil {
 			return err
@@ -213,4 +217,10 @@ func clusterAPICRDs() (string, error) {
 func root() string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(file), "..", "..", "..")
+}
+
+// Agents is the agents' DaemonSet of a workload cluster.
+func (s *Server) Agents(ctx context.Context) (*appsv1.DaemonSet, error) {
+	d := &appsv1.DaemonSet{}
+	return d, s.Client.Get(ctx, client.ObjectKey{Namespace: "fairlead-system", Name: "fairlead-agent"}, d)
 }
