@@ -87,6 +87,17 @@ func TestCulpritIsIsolated(t *testing.T) {
 			s.ack(r)
 			s.nothing()
 
+			// Nor do they come back when their content changes and changes back unseen.
+			content["node-0005"] = "10.202.0.0/24"
+			l.store.Swap(serve.Shared, state.PeerNodeType, peers(t, content))
+			r = s.next()
+			other := maps.Clone(content)
+			other[c.bad[0]] = "10.203.0.0/24"
+			l.store.Swap(serve.Shared, state.PeerNodeType, peers(t, other))
+			l.store.Swap(serve.Shared, state.PeerNodeType, peers(t, content))
+			s.ack(r)
+			s.nothing()
+
 			// New content is a new chance, and acceptance clears the record.
 			for _, name := range c.bad {
 				content[name] = "10.201." + name[len(name)-2:] + ".0/24"

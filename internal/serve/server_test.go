@@ -259,7 +259,9 @@ func TestSlowSubscriberHarmsNobody(t *testing.T) {
 	l.store.Swap(serve.Shared, state.PeerNodeType, peers(t, content))
 	l.store.SetReady()
 	stuck := l.open("n1", false)
-	stuck.want(state.PeerNodeType, nil)
+	for _, typeURL := range []string{state.PeerNodeType, state.LocalNodeType, state.EndpointType} {
+		stuck.want(typeURL, nil)
+	}
 	l.status("n1", "connected", func(st serve.NodeStatus) bool { return st.Connected })
 
 	quick := l.subscribe("n2")
