@@ -143,6 +143,18 @@ func TestRemovedEndpointLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestRemoveSparesTheNextOwner removes an endpoint whose address has another owner by now.
+func TestRemoveSparesTheNextOwner(t *testing.T) {
+	w := newWorld(t, 1, false)
+	n := w.nodes[0]
+	p := n.addPod()
+	stale := p.ep
+	stale.ContainerID, stale.HostIfIndex = "a pod of before", p.ep.HostIfIndex+1000
+	must(t, n.dp.RemoveEndpoint(context.Background(), stale))
+	must(t, n.dp.CheckEndpoint(context.Background(), p.ep))
+	must(t, ping(p.space, n.routerIP("IPv4")))
+}
+
 func TestRemoveEndpointOfADeadPod(t *testing.T) {
 	w := newWorld(t, 1, false)
 	n := w.nodes[0]

@@ -71,6 +71,22 @@ func checkPath(t *testing.T, from, to space, address, seen netip.Addr) {
 	}
 }
 
+// TestNoSuchPod: who asks for an address of no pod is told at once, and the packet does
+// not leave the node by its default route.
+func TestNoSuchPod(t *testing.T) {
+	w := newWorld(t, 2, false)
+	one, two := w.nodes[0], w.nodes[1]
+	a, c := one.addPod(), two.addPod()
+	for _, unused := range []netip.Addr{addr("10.244.1.200"), addr("fd00:10:244:1::200")} {
+		for name, from := range map[string]space{"pod of the node": a.space, "pod of another node": c.space} {
+			_, err := tcpSend(from, netip.AddrPortFrom(unused, 7600), 1)
+			if !errors.Is(err, unix.EHOSTUNREACH) && !errors.Is(err, unix.ENETUNREACH) {
+				t.Errorf("%s to %s: got error %v, want unreachable", name, unused, err)
+			}
+		}
+	}
+}
+
 // TestBypass: what pods exchange does not pass the host's stack.
 func TestBypass(t *testing.T) {
 	w := newWorld(t, 2, false)
