@@ -31,8 +31,9 @@ type NodeNetworkStatus struct {
 	// +optional
 	PodCIDRs []string `json:"podCIDRs,omitempty"`
 
-	// conditions: Connected (the agent holds a subscription), Synced (it has
-	// acknowledged everything that is wanted), Ready (both).
+	// conditions: Connected (the agent holds a subscription), Accepted (the Node
+	// object can be used as it is), Synced (the agent has acknowledged everything
+	// that is wanted), Ready (all of them).
 	// +listType=map
 	// +listMapKey=type
 	// +optional
