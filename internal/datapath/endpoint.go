@@ -116,7 +116,10 @@ func (d *Datapath) build(ctx context.Context, ep *Endpoint, pod *netns.NS) (err 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return d.connect(*ep)
+	if err := d.connect(*ep); err != nil {
+		return err
+	}
+	return link.AwaitRunning(ctx, pod, ep.IfName)
 }
 
 // connect does the host's side of an endpoint whose veth is there: rows, then programs,

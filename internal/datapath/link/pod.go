@@ -3,10 +3,12 @@
 package link
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -56,6 +58,37 @@ func ConfigurePod(pod *netns.NS, p PodInterface) error {
 	}
 	return nil
 }
+
+// AwaitRunning waits until the pod end can send: the kernel notices some time after the
+// host's end is up, and drops what the pod sends before.
+func AwaitRunning(ctx context.Context, pod *netns.NS, ifName string) error {
+	h, err := netlink.NewHandleAt(nsHandle(pod), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("pod interface %s: %w", ifName, err)
+	}
+	defer h.Close()
+	ctx, cancel := context.WithTimeout(ctx, runningTimeout)
+	defer cancel()
+	for {
+		l, err := h.LinkByName(ifName)
+		if err != nil {
+			return fmt.Errorf("pod interface %s: %w", ifName, err)
+		}
+		if l.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("pod interface %s: is %s, not up: %w", ifName, l.Attrs().OperState, ctx.Err())
+		case <-time.After(runningPoll):
+		}
+	}
+}
+
+const (
+	runningTimeout = 5 * time.Second
+	runningPoll    = time.Millisecond
+)
 
 // preparePodEnd switches IPv6 on where a runtime has switched it off for new interfaces,
 // and router advertisements off.
