@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -108,9 +109,6 @@ func TestCAKubeconfigThatCannotBeUsed(t *testing.T) {
 	}{
 		{"its key is missing", func(d map[string][]byte) { delete(d, "value"); d["other"] = []byte("x") }, []string{key.Name, "value"}},
 		{"it is malformed", func(d map[string][]byte) { d["value"] = []byte("{not yaml") }, []string{key.Name, "value"}},
-		{"nobody answers there", func(d map[string][]byte) {
-			d["value"] = []byte(strings.Replace(string(d["value"]), ":6443", ":1", 1))
-		}, []string{alpha}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			put(tc.change)
@@ -123,4 +121,47 @@ func TestCAKubeconfigThatCannotBeUsed(t *testing.T) {
 			eventually(t, 2*time.Minute, "it is connected again", condition(c, alpha, fairlead.ConditionConnected, metav1.ConditionTrue))
 		})
 	}
+}
+
+// TestCAControlPlaneThatIsAway takes a cluster's whole control plane away: its
+// pods keep their network, the other cluster its Ready, and it comes back by itself.
+func TestCAControlPlaneThatIsAway(t *testing.T) {
+	alpha, bravo := lab.Clusters()[0], lab.Clusters()[1]
+	connected(t, alpha)
+	pods, err := lab.Pods(within(t, time.Minute), alpha)
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine := alpha + "-cp"
+	if err := lab.Run(within(t, time.Minute), "kill-node", machine); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := lab.Run(context.Background(), "start-node", machine); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 3*time.Minute, "it is connected again", condition(hub(t), alpha, fairlead.ConditionConnected, metav1.ConditionTrue))
+		fleetReady(t)
+		connected(t, alpha)
+	}()
+	reachable := func() {
+		t.Helper()
+		for _, node := range nodesOf(t, alpha) {
+			for _, p := range pods {
+				for _, a := range p.Addresses {
+					url := "http://" + netip.AddrPortFrom(a, 8080).String()
+					if out, err := lab.Exec(within(t, time.Minute), node, "curl", "-sS", "-m", "3", url); err != nil {
+						t.Errorf("from %s to %s: %v %s", node, p.Name, err, out)
+					}
+				}
+			}
+		}
+	}
+	reachable()
+	eventually(t, 4*time.Minute, "the condition says so", condition(hub(t), alpha, fairlead.ConditionConnected, metav1.ConditionFalse, alpha))
+	if err := condition(hub(t), bravo, fairlead.ConditionReady, metav1.ConditionTrue)(t.Context()); err != nil {
+		t.Errorf("the other cluster is harmed: %v", err)
+	}
+	connected(t, bravo)
+	reachable()
 }

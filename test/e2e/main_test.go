@@ -18,6 +18,9 @@ import (
 // lab is the lab that all tests share.
 var lab *testkit.Lab
 
+// programsBefore is how many programs of our names the kernel had before the lab.
+var programsBefore int
+
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
@@ -46,6 +49,11 @@ func run(m *testing.M) int {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
+	if err := lab.Run(ctx, "down"); err != nil { // what an earlier run may have left
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	programsBefore = programs()
 	for _, step := range []func(context.Context) error{
 		func(ctx context.Context) error { return lab.Run(ctx, "up") },
 		lab.LoadImages,

@@ -72,8 +72,9 @@ func Remove(ctx context.Context, client kubernetes.Interface) error {
 	})
 }
 
-// Wait waits until every probe is ready. On the way it reports counts to progress.
-func Wait(ctx context.Context, client kubernetes.Interface, progress func(ready, wanted int)) error {
+// Wait waits until every probe is ready on every one of the nodes: a node that is
+// not Ready is no node to a DaemonSet that is new. On the way it reports counts.
+func Wait(ctx context.Context, client kubernetes.Interface, nodes int, progress func(ready, wanted int)) error {
 	var last string
 	err := wait.PollUntilContextCancel(ctx, 300*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		list, err := client.AppsV1().DaemonSets(Namespace).List(ctx, metav1.ListOptions{})
@@ -85,8 +86,8 @@ func Wait(ctx context.Context, client kubernetes.Interface, progress func(ready,
 		observed := len(list.Items) == 3
 		for _, ds := range list.Items {
 			ready += int(ds.Status.NumberReady)
-			wanted += int(ds.Status.DesiredNumberScheduled)
-			observed = observed && ds.Status.ObservedGeneration == ds.Generation && ds.Status.DesiredNumberScheduled > 0
+			wanted += nodes
+			observed = observed && ds.Status.ObservedGeneration == ds.Generation
 		}
 		last = fmt.Sprintf("%d of %d probes are ready", ready, wanted)
 		progress(ready, wanted)

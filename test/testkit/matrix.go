@@ -31,7 +31,11 @@ func (l *Lab) Matrix(ctx context.Context, cluster string, progress func(string))
 		return nil, fmt.Errorf("%s: %w", cluster, err)
 	}
 	last := ""
-	err = matrix.Wait(ctx, client, func(ready, wanted int) {
+	plan, err := l.plan.Cluster(cluster)
+	if err != nil {
+		return nil, err
+	}
+	err = matrix.Wait(ctx, client, len(plan.Nodes), func(ready, wanted int) {
 		if line := fmt.Sprintf("%s: %d of %d probes are ready", cluster, ready, wanted); line != last {
 			last = line
 			progress(line)

@@ -50,7 +50,7 @@ func (b Builder) All(ctx context.Context) error {
 		return err
 	}
 	for _, t := range targets {
-		if err := b.binaries(ctx, t); err != nil {
+		if err := b.Ensure(ctx, t); err != nil {
 			return err
 		}
 	}
@@ -63,18 +63,20 @@ func (b Builder) All(ctx context.Context) error {
 	return b.crds(ctx)
 }
 
-// target is one run of go build.
-type target struct {
-	name     string            // For people.
-	dir      string            // Of the module, where go build runs.
-	sources  string            // What to watch for changes.
-	hint     string            // How long it takes when nothing is cached.
-	flags    []string          // Of go build.
-	packages map[string]string // Binary -> package.
-	prepare  func(context.Context) error
+// Target is some binaries of one module.
+type Target struct {
+	Name     string            // For people.
+	Dir      string            // Of the module, where the compiler runs.
+	Sources  string            // What to watch for changes.
+	Hint     string            // How long it takes when nothing is cached.
+	Flags    []string          // Of go build.
+	Packages map[string]string // Binary -> package.
+	Test     bool              // Build the package's test binary instead.
+
+	prepare func(context.Context) error
 }
 
-func (b Builder) targets() ([]target, error) {
+func (b Builder) targets() ([]Target, error) {
 	kubernetes, err := b.kubernetes()
 	if err != nil {
 		return nil, err
@@ -85,34 +87,34 @@ func (b Builder) targets() ([]target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []target{
+	return []Target{
 		kubernetes,
 		{
-			name: "containerd " + release, dir: filepath.Join(lab, "containerd"), sources: filepath.Join(lab, "containerd"),
-			hint: "about a minute the first time",
-			flags: []string{
+			Name: "containerd " + release, Dir: filepath.Join(lab, "containerd"), Sources: filepath.Join(lab, "containerd"),
+			Hint: "about a minute the first time",
+			Flags: []string{
 				"-tags=no_btrfs,no_devmapper,no_zfs",
 				"-ldflags=-s -w -X " + containerd + "version.Version=" + release,
 			},
-			packages: map[string]string{
+			Packages: map[string]string{
 				"containerd":              containerd + "cmd/containerd",
 				"containerd-shim-runc-v2": containerd + "cmd/containerd-shim-runc-v2",
 				"ctr":                     containerd + "cmd/ctr",
 			},
 		},
 		{
-			name: "CoreDNS", dir: filepath.Join(lab, "coredns"), sources: filepath.Join(lab, "coredns"), hint: "about a minute the first time",
-			flags: []string{"-ldflags=-s -w"}, packages: map[string]string{"coredns": "."},
+			Name: "CoreDNS", Dir: filepath.Join(lab, "coredns"), Sources: filepath.Join(lab, "coredns"), Hint: "about a minute the first time",
+			Flags: []string{"-ldflags=-s -w"}, Packages: map[string]string{"coredns": "."},
 		},
 		{
-			name: "pause", dir: b.Checkout, sources: filepath.Join(lab, "cmd", "pause"), hint: "seconds",
-			flags: []string{"-ldflags=-s -w"}, packages: map[string]string{"pause": "./test/lab/cmd/pause"},
+			Name: "pause", Dir: b.Checkout, Sources: filepath.Join(lab, "cmd", "pause"), Hint: "seconds",
+			Flags: []string{"-ldflags=-s -w"}, Packages: map[string]string{"pause": "./test/lab/cmd/pause"},
 		},
 	}, nil
 }
 
-// binaries builds a target, takes it from the prebuilt ones, or finds that it is there already.
-func (b Builder) binaries(ctx context.Context, t target) error {
+// Ensure builds a Target, takes it from the prebuilt ones, or finds that it is there already.
+func (b Builder) Ensure(ctx context.Context, t Target) error {
 	if used, err := b.usePrebuilt(t); used || err != nil {
 		return err
 	}
@@ -123,13 +125,13 @@ func (b Builder) binaries(ctx context.Context, t target) error {
 	if b.fresh(t, digest) {
 		return nil
 	}
-	return b.Progress.Step("build "+t.name+" ("+t.hint+")", func() error {
+	return b.Progress.Step("build "+t.Name+" ("+t.Hint+")", func() error {
 		if t.prepare != nil {
 			if err := t.prepare(ctx); err != nil {
 				return err
 			}
 		}
-		for name, pkg := range t.packages {
+		for name, pkg := range t.Packages {
 			if err := t.build(ctx, pkg, filepath.Join(b.Bin(), name)); err != nil {
 				return err
 			}
@@ -139,20 +141,24 @@ func (b Builder) binaries(ctx context.Context, t target) error {
 }
 
 // build links beside the target and renames, so that a binary in use is not written to.
-func (t target) build(ctx context.Context, pkg, out string) error {
+func (t Target) build(ctx context.Context, pkg, out string) error {
 	temporary := out + ".new"
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return err
 	}
-	args := append([]string{"build", "-trimpath"}, t.flags...)
-	if err := run(ctx, t.dir, "go", append(args, "-o", temporary, pkg)...); err != nil {
+	args := []string{"build", "-trimpath"}
+	if t.Test {
+		args = []string{"test", "-c", "-trimpath"}
+	}
+	args = append(args, t.Flags...)
+	if err := run(ctx, t.Dir, "go", append(args, "-o", temporary, pkg)...); err != nil {
 		return err
 	}
 	return os.Rename(temporary, out)
 }
 
-func (b Builder) fresh(t target, digest string) bool {
-	for name := range t.packages {
+func (b Builder) fresh(t Target, digest string) bool {
+	for name := range t.Packages {
 		if _, err := os.Stat(filepath.Join(b.Bin(), name)); err != nil {
 			return false
 		}
@@ -161,24 +167,24 @@ func (b Builder) fresh(t target, digest string) bool {
 	return err == nil && string(stamp) == digest
 }
 
-func (b Builder) stamp(t target) string {
-	return filepath.Join(b.Dir(), "stamps", strings.ToLower(strings.ReplaceAll(t.name, " ", "-")))
+func (b Builder) stamp(t Target) string {
+	return filepath.Join(b.Dir(), "stamps", strings.ToLower(strings.ReplaceAll(t.Name, " ", "-")))
 }
 
 // usePrebuilt copies a target's binaries from the prebuilt folder when all of them are there.
-func (b Builder) usePrebuilt(t target) (bool, error) {
+func (b Builder) usePrebuilt(t Target) (bool, error) {
 	if b.Prebuilt == "" {
 		return false, nil
 	}
 	if _, err := os.Stat(b.Prebuilt); err != nil {
 		return false, fmt.Errorf("LAB_BIN=%s: %w: name a folder with binaries, or unset it to build them", b.Prebuilt, err)
 	}
-	for name := range t.packages {
+	for name := range t.Packages {
 		if _, err := os.Stat(filepath.Join(b.Prebuilt, name)); err != nil {
 			return false, nil
 		}
 	}
-	for name := range t.packages {
+	for name := range t.Packages {
 		if err := copyBinary(filepath.Join(b.Prebuilt, name), filepath.Join(b.Bin(), name)); err != nil {
 			return false, err
 		}
@@ -202,10 +208,10 @@ func copyBinary(from, to string) error {
 }
 
 // digest covers all that decides a target's binaries: sources, versions (go.sum), flags, compiler.
-func (t target) digest() (string, error) {
+func (t Target) digest() (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, runtime.Version(), runtime.GOARCH, t.flags, t.packages)
-	err := filepath.WalkDir(t.sources, func(p string, d fs.DirEntry, err error) error {
+	fmt.Fprintln(h, runtime.Version(), runtime.GOARCH, t.Flags, t.Packages)
+	err := filepath.WalkDir(t.Sources, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}

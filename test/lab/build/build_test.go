@@ -23,20 +23,20 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-func tinyTarget(t *testing.T) (Builder, target) {
+func tinyTarget(t *testing.T) (Builder, Target) {
 	t.Helper()
 	dir := t.TempDir()
 	src := filepath.Join(dir, "src")
 	write(t, filepath.Join(src, "go.mod"), "module tiny\n\ngo 1.26\n")
 	write(t, filepath.Join(src, "main.go"), "package main\n\nfunc main() {}\n")
 	b := Builder{Checkout: dir, Kubernetes: "v1.0.0", Progress: progress.New(io.Discard)}
-	return b, target{name: "tiny", dir: src, sources: src, packages: map[string]string{"tiny": "."}}
+	return b, Target{Name: "tiny", Dir: src, Sources: src, Packages: map[string]string{"tiny": "."}}
 }
 
 func TestUnchangedSourcesAreNotBuiltAgain(t *testing.T) {
 	b, target := tinyTarget(t)
 	build := func() os.FileInfo {
-		if err := b.binaries(context.Background(), target); err != nil {
+		if err := b.Ensure(context.Background(), target); err != nil {
 			t.Fatal(err)
 		}
 		st, err := os.Stat(filepath.Join(b.Bin(), "tiny"))
@@ -49,7 +49,7 @@ func TestUnchangedSourcesAreNotBuiltAgain(t *testing.T) {
 	if !os.SameFile(first, build()) {
 		t.Error("unchanged sources were built again")
 	}
-	write(t, filepath.Join(target.sources, "main.go"), "package main\n\nfunc main() { println() }\n")
+	write(t, filepath.Join(target.Sources, "main.go"), "package main\n\nfunc main() { println() }\n")
 	second := build()
 	if os.SameFile(first, second) {
 		t.Error("changed sources were not built")
@@ -67,14 +67,14 @@ func TestPrebuiltBinariesAreUsed(t *testing.T) {
 		t.Errorf("an empty folder is used: %v %v", used, err)
 	}
 	write(t, filepath.Join(b.Prebuilt, "tiny"), "prebuilt")
-	if err := b.binaries(context.Background(), target); err != nil {
+	if err := b.Ensure(context.Background(), target); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(filepath.Join(b.Bin(), "tiny")); err != nil || string(got) != "prebuilt" {
 		t.Errorf("the binary is %q, %v", got, err)
 	}
 	b.Prebuilt = "/does/not/exist"
-	if err := b.binaries(context.Background(), target); err == nil || !strings.Contains(err.Error(), "LAB_BIN") {
+	if err := b.Ensure(context.Background(), target); err == nil || !strings.Contains(err.Error(), "LAB_BIN") {
 		t.Errorf("a missing folder is not named: %v", err)
 	}
 }

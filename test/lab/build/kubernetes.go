@@ -21,19 +21,19 @@ var programs = []string{"etcd", "kube-apiserver", "kube-controller-manager", "ku
 
 // kubernetes is built from test/lab/kubernetes at the version that is pinned there; for any other
 // version a module is made in the cache.
-func (b Builder) kubernetes() (target, error) {
+func (b Builder) kubernetes() (Target, error) {
 	home := filepath.Join(b.Checkout, "test", "lab", "kubernetes")
 	pinned, err := requiredVersion(filepath.Join(home, "go.mod"), "k8s.io/kubernetes")
 	if err != nil {
-		return target{}, err
+		return Target{}, err
 	}
-	t := target{
-		name: "Kubernetes " + b.Kubernetes, dir: home, sources: home, hint: "5 to 10 minutes the first time",
-		flags: []string{"-ldflags=" + kubernetesLinkFlags(b.Kubernetes)}, packages: map[string]string{"kubernetes": "."},
+	t := Target{
+		Name: "Kubernetes " + b.Kubernetes, Dir: home, Sources: home, Hint: "5 to 10 minutes the first time",
+		Flags: []string{"-ldflags=" + kubernetesLinkFlags(b.Kubernetes)}, Packages: map[string]string{"kubernetes": "."},
 	}
 	if b.Kubernetes != pinned {
-		t.dir = filepath.Join(b.Dir(), "kubernetes")
-		t.prepare = func(ctx context.Context) error { return otherVersion(ctx, home, t.dir, b.Kubernetes) }
+		t.Dir = filepath.Join(b.Dir(), "kubernetes")
+		t.prepare = func(ctx context.Context) error { return otherVersion(ctx, home, t.Dir, b.Kubernetes) }
 	}
 	return t, nil
 }

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command conformance runs upstream's network specs against clusters of the lab, and prints what passed.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead-io/fairlead/test/conformance"
+	"github.com/fairlead-io/fairlead/test/lab"
+	"github.com/fairlead-io/fairlead/test/lab/build"
+	"github.com/fairlead-io/fairlead/test/lab/plan"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var focus string
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "conformance [CLUSTER...]",
+		Short: "Run Kubernetes' own network specs against clusters of the lab (all workload clusters when none is named)",
+		RunE: func(cmd *cobra.Command, clusters []string) error {
+			l, err := openLab()
+			if err != nil {
+				return err
+			}
+			if len(clusters) == 0 {
+				for _, c := range l.Plan.Clusters {
+					if !c.Hub {
+						clusters = append(clusters, c.Name)
+					}
+				}
+			}
+			return conformance.Run(cmd.Context(), conformance.Options{Lab: l, Clusters: clusters, Focus: focus, Timeout: timeout, Out: os.Stdout})
+		},
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	cmd.Flags().StringVar(&focus, "focus", "", "run only the specs whose text holds these words; or, when none of the usual ones does, any that match")
+	cmd.Flags().DurationVar(&timeout, "timeout", 15*time.Minute, "for each cluster")
+	if err := cmd.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "conformance:", err)
+		os.Exit(1)
+	}
+}
+
+func openLab() (*lab.Lab, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	settings, err := plan.FromEnv(os.Getenv, dir)
+	if err != nil {
+		return nil, err
+	}
+	checkout, err := build.Checkout(dir)
+	if err != nil {
+		return nil, err
+	}
+	return lab.Open(settings, checkout, os.Stderr)
+}

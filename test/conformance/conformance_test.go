@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseReport(t *testing.T) {
+	raw, err := os.ReadFile("testdata/mixed/report.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseReport(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Result{
+		{Text: "[sig-network] DNS should provide DNS for services [Conformance]", State: "passed", Took: 3 * time.Second},
+		{Text: "[sig-network] Networking should work", State: "failed", Took: time.Second, Failure: "no answer"},
+		{Text: "SynchronizedBeforeSuite", State: "failed", Took: time.Second, Failure: "nodes are not ready"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if _, err := parseReport([]byte("{")); err == nil {
+		t.Error("junk passes for a report")
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	passed, failed := Result{Text: "a spec", State: "passed"}, Result{Text: "b spec", State: "failed", Failure: "x"}
+	for _, tc := range []struct {
+		name    string
+		results []Result
+		wantErr string
+	}{
+		{name: "all passed", results: []Result{passed, {Text: "b spec", State: "passed"}}},
+		{name: "one failed", results: []Result{passed, failed}, wantErr: "alpha: 1 of 2 specs did not pass"},
+		{name: "none ran", wantErr: "alpha: no spec ran"},
+		{name: "one of the expected is missing", results: []Result{passed}, wantErr: `["b spec"]`},
+		{name: "timed out", results: []Result{passed, {Text: "b spec", State: "timedout"}}, wantErr: "did not pass"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := verdict(io.Discard, "alpha", []string{"a spec", "b spec"}, tc.results)
+			if tc.wantErr == "" {
+				if err != nil {
+					t.Error(err)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
+				t.Errorf("error %v does not say %q", err, tc.wantErr)
+			}
+		})
+	}
+}
+
+func TestSelectSpecs(t *testing.T) {
+	for words, want := range map[string]int{"": len(Specs), "udp": 2, "DNS": 2, "some other spec": 1} {
+		if got := selectSpecs(words); len(got) != want {
+			t.Errorf("%q selects %v", words, got)
+		}
+	}
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conformance
+
+import (
+	"regexp"
+	"strings"
+)
+
+// Specs are the texts (regular expressions) of the specs that a pod network has to pass. Each has to
+// match one spec at least, so that a rename upstream is not taken for a success.
+var Specs = []string{
+	`Networking Granular Checks: Pods should function for intra-pod communication: http`,
+	`Networking Granular Checks: Pods should function for intra-pod communication: udp`,
+	`Networking Granular Checks: Pods should function for node-pod communication: http`,
+	`Networking Granular Checks: Pods should function for node-pod communication: udp`,
+	`DNS should provide DNS for the cluster +\[Conformance\]`,
+	`DNS should provide DNS for services +\[Conformance\]`,
+}
+
+// select keeps the specs whose text holds the words, or all when there are none.
+func selectSpecs(words string) []string {
+	var some []string
+	for _, s := range Specs {
+		if strings.Contains(s, words) {
+			some = append(some, s)
+		}
+	}
+	if len(some) == 0 && words != "" {
+		return []string{words} // Any other spec of the suite.
+	}
+	return some
+}
+
+// unmatched returns the expressions that match none of the texts.
+func unmatched(expressions, texts []string) (missing []string) {
+	for _, e := range expressions {
+		re, err := regexp.Compile(e)
+		found := false
+		for _, t := range texts {
+			found = found || (err == nil && re.MatchString(t))
+		}
+		if !found {
+			missing = append(missing, e)
+		}
+	}
+	return missing
+}
