@@ -50,10 +50,15 @@ func TestNamesFit(t *testing.T) {
 
 func TestEveryReasonHasAName(t *testing.T) {
 	k := newKernel(t)
-	for r, name := range map[bpf.Reason]string{bpf.ReasonStack: "stack", bpf.ReasonDropKernel: "kernel_refused"} {
-		if bpf.ReasonName(r) != name {
-			t.Errorf("reason %d is %q, want %q", r, bpf.ReasonName(r), name)
+	seen := map[string]bool{"": true}
+	for r := range bpf.ReasonSlots {
+		forwarded := r <= bpf.ReasonOther
+		dropped := r >= bpf.ReasonDrop && r <= bpf.ReasonDropKernel
+		name := bpf.ReasonName(r)
+		if (forwarded || dropped) && seen[name] {
+			t.Errorf("reason %d has no name of its own: %q", r, name)
 		}
+		seen[name] = true
 	}
 	spec, err := bpf.LoadFromPod()
 	must(t, err)

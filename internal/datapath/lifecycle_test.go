@@ -4,102 +4,19 @@ package datapath_test
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 
 	"github.com/fairlead-io/fairlead/internal/datapath"
 )
-
-// snapshot lists all that the datapath could leave on a machine: devices, addresses,
-// routes, rules, neighbours, nftables, pins and host-wide settings.
-func (n *node) snapshot(t *testing.T) []string {
-	t.Helper()
-	var all []string
-	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
-	links, err := n.nl.LinkList()
-	must(t, err)
-	names := map[int]string{}
-	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
-		add("device %s %s", l.Attrs().Name, l.Type())
-	}
-	addrs, err := n.nl.AddrList(nil, netlink.FAMILY_ALL)
-	must(t, err)
-	for _, a := range addrs {
-		if a.IP.IsLinkLocalUnicast() {
-			continue
-		}
-		add("address %s on %s", a.IPNet, names[a.LinkIndex])
-	}
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := n.nl.RouteListFiltered(family, &netlink.Route{Table: 0}, netlink.RT_FILTER_TABLE)
-		must(t, err)
-		for _, r := range routes {
-			// Link-local addresses of the uplink appear when they please.
-			if r.Dst == nil || !r.Dst.IP.IsMulticast() && !r.Dst.IP.IsLinkLocalUnicast() {
-				add("route %v dev %s type %d protocol %d", r.Dst, names[r.LinkIndex], r.Type, r.Protocol)
-			}
-		}
-		rules, err := n.nl.RuleList(family)
-		must(t, err)
-		for _, r := range rules {
-			add("rule %s", r)
-		}
-		neighbours, err := n.nl.NeighList(0, family)
-		must(t, err)
-		for _, one := range neighbours {
-			if one.State == netlink.NUD_PERMANENT {
-				add("neighbour %s dev %s", one.IP, names[one.LinkIndex])
-			}
-		}
-	}
-	conn, err := nftables.New(nftables.WithNetNSFd(n.FD()))
-	must(t, err)
-	tables, err := conn.ListTables()
-	must(t, err)
-	for _, table := range tables {
-		add("nftables table %s", table.Name)
-	}
-	must(t, filepath.WalkDir(n.bpffs, func(path string, _ fs.DirEntry, err error) error {
-		add("pin %s", strings.TrimPrefix(path, n.bpffs))
-		return err
-	}))
-	for _, name := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv6/conf/eth0/accept_ra", "net/ipv4/conf/all/rp_filter"} {
-		add("sysctl %s = %s", name, n.sysctl(t, name))
-	}
-	slices.Sort(all)
-	return all
-}
-
-func (n *node) sysctl(t *testing.T, name string) string {
-	t.Helper()
-	var b []byte
-	must(t, n.Do(func() (err error) {
-		b, err = os.ReadFile("/proc/sys/" + name)
-		return err
-	}))
-	return strings.TrimSpace(string(b))
-}
-
-func (n *node) cleanup(t *testing.T) {
-	t.Helper()
-	must(t, n.Do(func() error { return datapath.Cleanup(context.Background(), n.opts) }))
-}
 
 func TestCleanupLeavesNothing(t *testing.T) {
 	w := newWorld(t, 1, false)
@@ -291,147 +208,6 @@ func TestManyAddsAtOnce(t *testing.T) {
 	if diff := cmp.Diff(before, n.snapshot(t)); diff != "" {
 		t.Errorf("they left or took something (-before +after):\n%s", diff)
 	}
-}
-
-// TestRestartKeepsFlows closes and opens a datapath below open connections.
-func TestRestartKeepsFlows(t *testing.T) {
-	w := newWorld(t, 2, false)
-	one, two := w.nodes[0], w.nodes[1]
-	a, b, c := one.addPod(), one.addPod(), two.addPod()
-	service := serviceIP("IPv4", 7)
-	one.addService(t, service, c.ip("IPv4"))
-	conns := map[string]net.Conn{}
-	for name, flow := range map[string]struct {
-		to     netip.Addr
-		server *pod
-	}{"same node": {b.ip("IPv4"), b}, "across nodes": {c.ip("IPv6"), c}, "service": {service, c}} {
-		conns[name] = openEcho(t, a, flow.server, netip.AddrPortFrom(flow.to, uint16(7400+len(conns))))
-	}
-	stored, err := json.Marshal([]datapath.Endpoint{a.ep, b.ep})
-	must(t, err)
-	before := one.snapshot(t)
-
-	ended, failed := keepTalking(conns)
-	must(t, one.dp.Close())
-	one.open()
-	var eps []datapath.Endpoint
-	must(t, json.Unmarshal(stored, &eps))
-	lost, err := one.dp.RestoreEndpoints(context.Background(), eps)
-	must(t, err)
-	must(t, one.dp.SyncPeers(context.Background(), []datapath.Peer{{Name: two.name, PodCIDRs: two.spec.PodCIDRs, Addresses: two.spec.Addresses}}))
-	close(ended)
-	for range conns {
-		if err := <-failed; err != nil {
-			t.Error(err)
-		}
-	}
-	if len(lost) > 0 {
-		t.Errorf("lost %v", lost)
-	}
-	if diff := cmp.Diff(before, one.snapshot(t)); diff != "" {
-		t.Errorf("the restart left or took something (-before +after):\n%s", diff)
-	}
-	for _, ep := range eps {
-		must(t, one.dp.CheckEndpoint(context.Background(), ep))
-	}
-}
-
-// openEcho connects to a server that sends back what it gets.
-func openEcho(t *testing.T, from, server *pod, to netip.AddrPort) net.Conn {
-	t.Helper()
-	var l net.Listener
-	must(t, server.Do(func() (err error) {
-		l, err = net.Listen("tcp", fmt.Sprintf(":%d", to.Port()))
-		return err
-	}))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer l.Close()
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		_, _ = io.Copy(c, c) // ends with the connection
-	}()
-	var c net.Conn
-	err := from.Do(func() (err error) {
-		c, err = net.DialTimeout("tcp", to.String(), patience)
-		return err
-	})
-	if err != nil {
-		l.Close()
-	}
-	must(t, err)
-	t.Cleanup(func() {
-		c.Close()
-		<-ended
-	})
-	return c
-}
-
-// keepTalking uses all connections until ended is closed, and reports once for each.
-func keepTalking(conns map[string]net.Conn) (ended chan struct{}, failed chan error) {
-	ended, failed = make(chan struct{}), make(chan error)
-	for name, c := range conns {
-		go func() {
-			buf := make([]byte, 4)
-			for {
-				start := time.Now()
-				c.SetDeadline(start.Add(patience))
-				_, err := c.Write([]byte("ping"))
-				if err == nil {
-					_, err = io.ReadFull(c, buf)
-				}
-				// TCP would hide a lost packet by sending it again after 200 ms.
-				if took := time.Since(start); err == nil && took > 150*time.Millisecond {
-					err = fmt.Errorf("an exchange took %s: a packet was lost", took)
-				}
-				if err != nil {
-					failed <- fmt.Errorf("%s: %w", name, err)
-					return
-				}
-				select {
-				case <-ended:
-					failed <- nil
-					return
-				default:
-				}
-			}
-		}()
-	}
-	return ended, failed
-}
-
-func TestRestorePrunes(t *testing.T) {
-	w := newWorld(t, 2, false)
-	n, two := w.nodes[0], w.nodes[1]
-	must(t, n.dp.SyncPeers(context.Background(), nil))
-	before := n.snapshot(t)
-	dead, forgotten, kept := n.addPod(), n.addPod(), n.addPod()
-	must(t, n.dp.SyncPeers(context.Background(), []datapath.Peer{{Name: two.name, PodCIDRs: two.spec.PodCIDRs, Addresses: two.spec.Addresses}}))
-	must(t, n.dp.Close())
-	l, err := dead.nl.LinkByName("eth0")
-	must(t, err)
-	must(t, dead.nl.LinkDel(l))
-
-	n.open()
-	lost, err := n.dp.RestoreEndpoints(context.Background(), []datapath.Endpoint{dead.ep, kept.ep})
-	must(t, err)
-	if len(lost) != 1 || lost[0].ContainerID != dead.ep.ContainerID {
-		t.Errorf("lost %v, want the one whose pod died", lost)
-	}
-	must(t, n.dp.SyncPeers(context.Background(), nil)) // the peer went meanwhile
-	must(t, n.dp.CheckEndpoint(context.Background(), kept.ep))
-	if _, err := forgotten.nl.LinkByName("eth0"); err == nil {
-		t.Error("an endpoint that nobody knows still has its interface")
-	}
-	must(t, n.dp.RemoveEndpoint(context.Background(), kept.ep))
-	if diff := cmp.Diff(before, n.snapshot(t)); diff != "" {
-		t.Errorf("something is left or gone (-before +after):\n%s", diff)
-	}
-	must(t, ping(n.addPod().space, n.routerIP("IPv4"))) // with the address of the dead one
 }
 
 func TestCheckEndpoint(t *testing.T) {

@@ -30,7 +30,7 @@ const minMTU6 = 1280
 
 const minMTU4 = 576
 
-// device is an address on a device of the machine.
+// deviceAddress is an address on a device of the machine.
 type deviceAddress struct {
 	device string
 	mtu    int

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+
+	"github.com/fairlead-io/fairlead/internal/datapath"
+)
+
+// snapshot lists all that the datapath could leave on a machine: devices, addresses,
+// routes, rules, neighbours, nftables, pins and host-wide settings.
+func (n *node) snapshot(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	links, err := n.nl.LinkList()
+	must(t, err)
+	names := map[int]string{}
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+		add("device %s %s", l.Attrs().Name, l.Type())
+	}
+	addrs, err := n.nl.AddrList(nil, netlink.FAMILY_ALL)
+	must(t, err)
+	for _, a := range addrs {
+		if a.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		add("address %s on %s", a.IPNet, names[a.LinkIndex])
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := n.nl.RouteListFiltered(family, &netlink.Route{Table: 0}, netlink.RT_FILTER_TABLE)
+		must(t, err)
+		for _, r := range routes {
+			// Link-local addresses of the uplink appear when they please.
+			if r.Dst == nil || !r.Dst.IP.IsMulticast() && !r.Dst.IP.IsLinkLocalUnicast() {
+				add("route %v dev %s type %d protocol %d", r.Dst, names[r.LinkIndex], r.Type, r.Protocol)
+			}
+		}
+		rules, err := n.nl.RuleList(family)
+		must(t, err)
+		for _, r := range rules {
+			add("rule %s", r)
+		}
+		neighbours, err := n.nl.NeighList(0, family)
+		must(t, err)
+		for _, one := range neighbours {
+			if one.State == netlink.NUD_PERMANENT {
+				add("neighbour %s dev %s", one.IP, names[one.LinkIndex])
+			}
+		}
+	}
+	conn, err := nftables.New(nftables.WithNetNSFd(n.FD()))
+	must(t, err)
+	tables, err := conn.ListTables()
+	must(t, err)
+	for _, table := range tables {
+		add("nftables table %s", table.Name)
+	}
+	must(t, filepath.WalkDir(n.bpffs, func(path string, _ fs.DirEntry, err error) error {
+		add("pin %s", strings.TrimPrefix(path, n.bpffs))
+		return err
+	}))
+	for _, name := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv6/conf/eth0/accept_ra", "net/ipv4/conf/all/rp_filter"} {
+		add("sysctl %s = %s", name, n.sysctl(t, name))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (n *node) sysctl(t *testing.T, name string) string {
+	t.Helper()
+	var b []byte
+	must(t, n.Do(func() (err error) {
+		b, err = os.ReadFile("/proc/sys/" + name)
+		return err
+	}))
+	return strings.TrimSpace(string(b))
+}
+
+func (n *node) cleanup(t *testing.T) {
+	t.Helper()
+	must(t, n.Do(func() error { return datapath.Cleanup(context.Background(), n.opts) }))
+}
