@@ -56,11 +56,7 @@ func (l *Lab) Exec(name string, argv []string) error {
 
 // Command is a command on a machine, as a child of this process.
 func (l *Lab) Command(ctx context.Context, machine string, argv ...string) (*exec.Cmd, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, append([]string{"exec", machine, "--"}, argv...)...)
+	cmd := exec.CommandContext(ctx, l.Program, append([]string{"exec", machine, "--"}, argv...)...)
 	cmd.Env = append(os.Environ(), "LAB_DIR="+l.Plan.Dir)
 	return cmd, nil
 }

@@ -28,7 +28,11 @@ type Lab struct {
 	Plan     plan.Plan
 	Builder  build.Builder
 	Progress *progress.Printer
-	layout   cgroup.Layout
+	// Program is the lab's program, by which commands are run on machines: a process
+	// that joins a machine's namespaces has to be one of its own. It is this very
+	// program unless another one uses this package, which then has to name it.
+	Program string
+	layout  cgroup.Layout
 }
 
 // New prepares a lab by the settings; nothing is started or read yet but the host's cgroup layout.
@@ -37,8 +41,13 @@ func New(s plan.Settings, checkout string, out io.Writer) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
 	p := progress.New(out)
 	return &Lab{
+		Program:  self,
 		Plan:     plan.New(s),
 		Builder:  build.Builder{Checkout: checkout, Kubernetes: s.Kubernetes, Prebuilt: s.Bin, Progress: p},
 		Progress: p,

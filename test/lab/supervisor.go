@@ -26,10 +26,6 @@ func (l *Lab) ensureSupervisor() error {
 	if supervise.PID(l.Plan.Dir).Alive() != 0 {
 		return nil
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(filepath.Dir(l.supervisorLog()), 0o755); err != nil {
 		return err
 	}
@@ -43,7 +39,7 @@ func (l *Lab) ensureSupervisor() error {
 		return err
 	}
 	defer report.Close()
-	cmd := exec.Command(self, supervise.Command)
+	cmd := exec.Command(l.Program, supervise.Command)
 	cmd.Env = append(os.Environ(), "LAB_DIR="+l.Plan.Dir)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log

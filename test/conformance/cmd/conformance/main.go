@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -64,5 +65,13 @@ func openLab() (*lab.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lab.Open(settings, checkout, os.Stderr)
+	l, err := lab.Open(settings, checkout, os.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	l.Program = filepath.Join(checkout, "bin", "lab")
+	if _, err := os.Stat(l.Program); err != nil {
+		return nil, fmt.Errorf("the lab's program is not built: make lab-build: %w", err)
+	}
+	return l, nil
 }
