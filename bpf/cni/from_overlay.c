@@ -51,6 +51,7 @@ int from_overlay(struct __sk_buff *skb)
 		return to_stack(skb, REASON_FRAGMENT);
 	if (goes_via_stack(&p))
 		return to_stack(skb, REASON_VIA_STACK);
+	/* Newer kernels do this themselves on the way to the peer. */
 	if (bpf_skb_change_type(skb, PACKET_HOST) < 0)
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_KERNEL);
 	return to_pod_peer(skb, HOOK_FROM_OVERLAY, ep);

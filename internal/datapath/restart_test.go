@@ -52,6 +52,16 @@ func TestRestartKeepsFlows(t *testing.T) {
 	if len(lost) > 0 {
 		t.Errorf("lost %v", lost)
 	}
+	// TCP hides a lost packet by sending it again, the counters do not.
+	for _, n := range w.nodes {
+		for _, reason := range []string{"spoofed_source", "no_peer", "not_here", "truncated", "kernel_refused"} {
+			for _, hook := range []string{"from_pod", "from_overlay", "to_overlay"} {
+				if got := count(t, n, hook, reason); got > 0 {
+					t.Errorf("%s: %s dropped %d packets: %s", n.name, hook, got, reason)
+				}
+			}
+		}
+	}
 	if diff := cmp.Diff(before, one.snapshot(t)); diff != "" {
 		t.Errorf("the restart left or took something (-before +after):\n%s", diff)
 	}
@@ -102,15 +112,10 @@ func keepTalking(conns map[string]net.Conn) (ended chan struct{}, failed chan er
 		go func() {
 			buf := make([]byte, 4)
 			for {
-				start := time.Now()
-				c.SetDeadline(start.Add(patience))
+				c.SetDeadline(time.Now().Add(patience))
 				_, err := c.Write([]byte("ping"))
 				if err == nil {
 					_, err = io.ReadFull(c, buf)
-				}
-				// TCP would hide a lost packet by sending it again after 200 ms.
-				if took := time.Since(start); err == nil && took > 150*time.Millisecond {
-					err = fmt.Errorf("an exchange took %s: a packet was lost", took)
 				}
 				if err != nil {
 					failed <- fmt.Errorf("%s: %w", name, err)
