@@ -2,9 +2,9 @@
 
 VERSION   ?= v0.1.0
 IMAGE     ?= fairlead.io/fairlead:$(VERSION)
-CLANG     ?= clang-19
 LAB_DIR   ?= .lab
-export LAB_DIR CLANG
+LAB_KUBERNETES ?= v1.35.4
+export LAB_DIR LAB_KUBERNETES
 
 GO        := CGO_ENABLED=0 go
 LDFLAGS   := -s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$(VERSION)
@@ -12,12 +12,13 @@ GOBUILD   := $(GO) build -trimpath -ldflags "$(LDFLAGS)"
 # -race needs cgo; two test binaries at a time is what two cores and 24 GiB carry.
 GOTEST    := go test -race -p 2
 LAB       := bin/lab
-KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/assets
+KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 
 # Packages whose tests need nothing but Go.
 UNIT      := ./api/... ./charts/... ./cmd/... ./internal/cniapi/... ./internal/agent/... ./internal/enroll/... ./internal/model/... \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
-             ./test/architecture/... ./test/lab/...
+             ./test/architecture ./test/conformance \
+             $(addprefix ./test/lab/,atomicfile build cgroup fleet image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
 BPF       := ./bpf/... ./internal/datapath/... ./test/cni/...
 # Packages that start a kube-apiserver.
@@ -53,7 +54,6 @@ images: build bin/probe $(LAB) ## Pack the programs into OCI archives in out/.
 
 .PHONY: generate
 generate: deps-generate ## Regenerate everything that is generated: CRDs, deep copies, protobuf, eBPF objects.
-	go tool controller-gen object paths=./api/...
 	go generate ./api/... ./internal/... ./bpf/...
 
 .PHONY: verify
@@ -84,12 +84,19 @@ test-bpf: ## Verifier, packets through each program, namespaces joined by the re
 	$(GOTEST) -p 1 -count=1 $(BPF)
 
 .PHONY: test-env
-test-env: assets ## Controllers and releases against a real kube-apiserver.
+test-env: lab-build ## Controllers and releases against a real kube-apiserver.
 	KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS) $(GOTEST) -p 1 $(ENV)
 
 .PHONY: test-e2e
 test-e2e: deps images lab-build ## The lab, end to end: install, matrix, kills, bad input, uninstall (root).
-	go test -count=1 -timeout 40m -v ./test/e2e
+	go test -count=1 -timeout 15m ./test/lab
+	go test -count=1 -timeout 30m -v ./test/e2e
+
+.PHONY: test-conformance
+test-conformance: deps images lab-build ## Kubernetes' own network specs on alpha and bravo (root).
+	go run ./test/demo
+	go run ./test/conformance/cmd/conformance
+	$(LAB) down
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for 20 seconds.

@@ -3,6 +3,7 @@
 package wire
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -41,12 +42,20 @@ func EnsureRouter(router string) error {
 // EnsureBridge makes a bridge in the router's namespace, with the router's addresses on it.
 func EnsureBridge(router, name string, addresses []netip.Prefix) error {
 	return Inside(router, func() error {
-		b := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}
+		b := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: bridgeMAC(name)}}
 		if err := netlink.LinkAdd(b); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("cannot add the bridge %s: %w", name, err)
 		}
 		return configure(name, addresses, nil)
 	})
+}
+
+// bridgeMAC gives a bridge an address of its own. Without one it has the lowest of its
+// ports', which changes when a machine comes or goes, and the other machines then send
+// to a router that is not there any more until their neighbour entries expire.
+func bridgeMAC(name string) net.HardwareAddr {
+	sum := sha256.Sum256([]byte(name))
+	return net.HardwareAddr{0x02, 0xfa, 0x1e, sum[0], sum[1], sum[2]}
 }
 
 // Plug lays the cable from a bridge of the router to a machine's eth0 and configures eth0. A cable
