@@ -21,7 +21,12 @@ import (
 func TestCleanupLeavesNothing(t *testing.T) {
 	w := newWorld(t, 1, false)
 	n := w.nodes[0]
-	n.cleanup(t) // of what newWorld opened
+	n.cleanup(t) // of what newWorld opened, in a fresh namespace
+	for name, want := range map[string]string{"net/ipv6/conf/all/forwarding": "0", "net/ipv6/conf/eth0/accept_ra": "1"} {
+		if got := n.sysctl(t, name); got != want {
+			t.Errorf("%s is %s after Cleanup, it was %s", name, got, want)
+		}
+	}
 	before := n.snapshot(t)
 	n.open()
 	if got := n.sysctl(t, "net/ipv6/conf/all/forwarding"); got != "1" {

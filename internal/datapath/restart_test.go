@@ -33,7 +33,7 @@ func TestRestartKeepsFlows(t *testing.T) {
 	}
 	stored, err := json.Marshal([]datapath.Endpoint{a.ep, b.ep})
 	must(t, err)
-	before := one.snapshot(t)
+	before, attached := one.snapshot(t), one.attachments(t)
 
 	ended, failed := keepTalking(conns)
 	must(t, one.dp.Close())
@@ -64,6 +64,9 @@ func TestRestartKeepsFlows(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, one.snapshot(t)); diff != "" {
 		t.Errorf("the restart left or took something (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(attached, one.attachments(t)); diff != "" {
+		t.Errorf("programs were not exchanged but attached anew (-before +after):\n%s", diff)
 	}
 	for _, ep := range eps {
 		must(t, one.dp.CheckEndpoint(context.Background(), ep))

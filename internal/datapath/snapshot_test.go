@@ -4,6 +4,7 @@ package datapath_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 
@@ -75,8 +78,46 @@ func (n *node) snapshot(t *testing.T) []string {
 	for _, name := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv6/conf/eth0/accept_ra", "net/ipv4/conf/all/rp_filter"} {
 		add("sysctl %s = %s", name, n.sysctl(t, name))
 	}
+	all = append(all, n.mapRows(t)...)
 	slices.Sort(all)
 	return all
+}
+
+// mapRows lists the rows of pods and peers, none when nothing is pinned.
+func (n *node) mapRows(t *testing.T) []string {
+	t.Helper()
+	var rows []string
+	for _, name := range []string{"fl_endpoints", "fl_ranges"} {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(n.bpffs, "fairlead/v1/maps", name), nil)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		must(t, err)
+		var key, value []byte
+		all := m.Iterate()
+		for all.Next(&key, &value) {
+			rows = append(rows, fmt.Sprintf("row %s %x = %x", name, key, value))
+		}
+		must(t, errors.Join(all.Err(), m.Close()))
+	}
+	return rows
+}
+
+// attachments returns the kernel's number of each attachment by its pin.
+func (n *node) attachments(t *testing.T) map[string]link.ID {
+	t.Helper()
+	dir := filepath.Join(n.bpffs, "fairlead/v1/links")
+	pins, err := os.ReadDir(dir)
+	must(t, err)
+	ids := map[string]link.ID{}
+	for _, pin := range pins {
+		l, err := link.LoadPinnedLink(filepath.Join(dir, pin.Name()), nil)
+		must(t, err)
+		info, err := l.Info()
+		must(t, errors.Join(err, l.Close()))
+		ids[pin.Name()] = info.ID
+	}
+	return ids
 }
 
 func (n *node) sysctl(t *testing.T, name string) string {
