@@ -140,5 +140,5 @@ type ClusterStackList struct {
 func (s *ClusterStack) GetConditions() []metav1.Condition { return s.Status.Conditions }
 
 func init() {
-	SchemeBuilder.Register(&ClusterStack{}, &ClusterStackList{})
+	register(&ClusterStack{}, &ClusterStackList{})
 }

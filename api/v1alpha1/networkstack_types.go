@@ -127,5 +127,5 @@ type NetworkStackList struct {
 func (s *NetworkStack) GetConditions() []metav1.Condition { return s.Status.Conditions }
 
 func init() {
-	SchemeBuilder.Register(&NetworkStack{}, &NetworkStackList{})
+	register(&NetworkStack{}, &NetworkStackList{})
 }

@@ -70,5 +70,5 @@ type NodeNetworkList struct {
 }
 
 func init() {
-	SchemeBuilder.Register(&NodeNetwork{}, &NodeNetworkList{})
+	register(&NodeNetwork{}, &NodeNetworkList{})
 }

@@ -4,6 +4,7 @@ package clusterstack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -68,6 +69,9 @@ func (r *Reconciler) connect(ctx context.Context, s *scope) error {
 			"there is no Cluster %s/%s; this ClusterStack goes with it", s.cs.Namespace, s.cs.Spec.ClusterName)}
 	}
 	conn, err := r.Fleet.Connect(ctx, s.cluster)
+	if problem := (*fleet.Problem)(nil); errors.As(err, &problem) && problem.Recheck > 0 {
+		s.lookAgain(problem.Recheck)
+	}
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,8 @@ import (
 )
 
 const (
+	// probeInterval is the time between two probes of a connected cluster; the cache's own.
+	probeInterval = 10 * time.Second
 	// defaultRetry is the time between two attempts to connect to a cluster.
 	defaultRetry = 10 * time.Second
 	// reportProbeFailureAfter is how long a connected cluster may leave probes
@@ -123,9 +125,13 @@ func (f *Fleet) Connect(ctx context.Context, cluster *clusterv1.Cluster) (*Clust
 	if err != nil {
 		return nil, err
 	}
-	// One missed probe is noise; a second one means that requests would only hang.
+	// One missed probe is noise; a second one means that requests would only hang. The
+	// connection is given up after five, which sends an event; a probe that succeeds
+	// before sends none.
 	if health.ConsecutiveFailures > 1 {
-		return nil, unreachable(key, server)
+		p := unreachable(key, server)
+		p.Recheck = probeInterval
+		return nil, p
 	}
 	live, err := f.cache.GetUncachedClient(ctx, key)
 	if err != nil {

@@ -51,7 +51,11 @@ func (s *Store) Root(ctx context.Context, owner *v1alpha1.NetworkStack) (*Root, 
 	if next == current {
 		return current, nil
 	}
-	return next, s.write(ctx, owner, secret, key, next, missing)
+	err = s.write(ctx, owner, secret, key, next, missing)
+	if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) {
+		return s.Root(ctx, owner) // another cluster's reconcile was faster: its root is the one
+	}
+	return next, err
 }
 
 // write stores a new root. Two writers cannot both succeed: the second create

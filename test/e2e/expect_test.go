@@ -86,7 +86,7 @@ func condition(c client.Client, cluster, kind string, status metav1.ConditionSta
 		}
 		cond := meta.FindStatusCondition(cs.Status.Conditions, kind)
 		if cond == nil {
-			return fmt.Errorf("ClusterStack %s has no condition %s", cluster, kind) //nolint:staticcheck // begins with a kind's name
+			return fmt.Errorf("ClusterStack %s has no condition %s", cluster, kind)
 		}
 		for _, w := range words {
 			if !strings.Contains(cond.Message, w) {

@@ -3,11 +3,8 @@
 package lab
 
 import (
-	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/fairlead-io/fairlead/test/lab/plan"
 	"github.com/fairlead-io/fairlead/test/lab/wire"
@@ -66,28 +63,6 @@ func (l *Lab) removeNetwork() error {
 		}
 	}
 	return nil
-}
-
-// leftovers lists what is still there of the lab outside its directory.
-func (l *Lab) leftovers() []string {
-	left, _ := filepath.Glob(wire.Path("fl" + l.Plan.ID + "-*"))
-	for _, h := range l.layout {
-		dir := filepath.Join(h.Mount, l.Plan.Cgroup)
-		if _, err := os.Stat(dir); err == nil {
-			left = append(left, dir)
-		}
-	}
-	if raw, err := os.ReadFile("/proc/self/mountinfo"); err == nil {
-		for line := range strings.Lines(string(raw)) {
-			if strings.Contains(line, " "+l.Plan.Dir+"/") {
-				left = append(left, "mount: "+strings.TrimSpace(line))
-			}
-		}
-	}
-	for _, pid := range l.layout.Processes(l.Plan.Cgroup) {
-		left = append(left, fmt.Sprintf("process %d", pid))
-	}
-	return left
 }
 
 // inNetwork gives each address the prefix length of its network.

@@ -12,6 +12,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -90,14 +91,14 @@ func (l *Lab) InstallOperator(ctx context.Context) error {
 
 // apiServer returns where the hub's nodes reach its API server.
 func apiServer(ctx context.Context, c client.Client) (string, int64, error) {
-	var ep corev1.Endpoints //nolint:staticcheck // the API server writes this object itself, at its real address
-	if err := c.Get(ctx, client.ObjectKey{Namespace: "default", Name: "kubernetes"}, &ep); err != nil {
+	var slice discoveryv1.EndpointSlice
+	if err := c.Get(ctx, client.ObjectKey{Namespace: "default", Name: "kubernetes"}, &slice); err != nil {
 		return "", 0, err
 	}
-	if len(ep.Subsets) == 0 || len(ep.Subsets[0].Addresses) == 0 {
+	if len(slice.Endpoints) == 0 || len(slice.Ports) == 0 {
 		return "", 0, errors.New("the hub's API server has not announced its address")
 	}
-	return ep.Subsets[0].Addresses[0].IP, int64(ep.Subsets[0].Ports[0].Port), nil
+	return slice.Endpoints[0].Addresses[0], int64(*slice.Ports[0].Port), nil
 }
 
 // WaitDeployment waits until every replica of a Deployment is updated and available.
@@ -115,7 +116,7 @@ func WaitDeployment(ctx context.Context, c client.Client, namespace, name string
 			s.AvailableReplicas == *d.Spec.Replicas && s.Replicas == *d.Spec.Replicas, nil
 	})
 	if err != nil {
-		return fmt.Errorf("Deployment %s/%s: %s: %w", namespace, name, last, err) //nolint:staticcheck // begins with a kind's name
+		return fmt.Errorf("deployment %s/%s: %s: %w", namespace, name, last, err)
 	}
 	return nil
 }

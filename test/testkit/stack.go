@@ -42,7 +42,7 @@ func WaitReady(ctx context.Context, c client.Client, name string, progress func(
 		return ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == s.Generation, nil
 	})
 	if err != nil {
-		return fmt.Errorf("NetworkStack %s/%s is not Ready: %s: %w", FleetNamespace, name, last, err) //nolint:staticcheck // begins with a kind's name
+		return fmt.Errorf("NetworkStack %s/%s is not Ready: %s: %w", FleetNamespace, name, last, err)
 	}
 	return nil
 }

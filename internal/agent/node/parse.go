@@ -18,7 +18,7 @@ import (
 func parseLocal(n *state.LocalNode) (datapath.Node, error) {
 	out := datapath.Node{Name: n.GetName()}
 	if len(n.GetPodCidrs()) == 0 {
-		return out, fmt.Errorf("Node %s: spec.podCIDRs is empty: let kube-controller-manager assign ranges "+ //nolint:staticcheck // begins with a kind's name
+		return out, fmt.Errorf("Node %s: spec.podCIDRs is empty: let kube-controller-manager assign ranges "+
 			"(--allocate-node-cidrs --cluster-cidr=...), or set spec.podCIDRs", n.GetName())
 	}
 	var errs [3]error
@@ -54,7 +54,7 @@ func prefixes(node, field string, in []string) ([]netip.Prefix, error) {
 	for i, s := range in {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, fmt.Errorf("Node %s: %s[%d] is %q, want a prefix such as 10.1.2.0/24", node, field, i, s) //nolint:staticcheck // begins with a kind's name
+			return nil, fmt.Errorf("Node %s: %s[%d] is %q, want a prefix such as 10.1.2.0/24", node, field, i, s)
 		}
 		out = append(out, p.Masked())
 	}
@@ -66,7 +66,7 @@ func addrs(node string, in []string) ([]netip.Addr, error) {
 	for _, s := range in {
 		a, err := netip.ParseAddr(s)
 		if err != nil {
-			return nil, fmt.Errorf("Node %s: status.addresses has InternalIP %q, want an IP address", node, s) //nolint:staticcheck // begins with a kind's name
+			return nil, fmt.Errorf("Node %s: status.addresses has InternalIP %q, want an IP address", node, s)
 		}
 		out = append(out, a.Unmap())
 	}

@@ -79,7 +79,7 @@ func TestMACs(t *testing.T) {
 			t.Fatalf("%s is not unicast and locally administered", mac)
 		}
 	}
-	if RouterMAC("a").String() != RouterMAC("a").String() {
+	if first, again := RouterMAC("a"), RouterMAC("a"); first.String() != again.String() {
 		t.Error("a node's MAC is not the same each time")
 	}
 }
