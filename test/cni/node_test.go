@@ -16,6 +16,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
 
 	"github.com/fairlead-io/fairlead/internal/agent/cniserver"
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
@@ -44,7 +45,8 @@ func startNode(t *testing.T, version string) *node {
 	if n.conf, err = libcni.ConfListFromBytes([]byte(conf)); err != nil {
 		t.Fatal(err)
 	}
-	n.cni = libcni.NewCNIConfigWithCacheDir([]string{os.Getenv(inside)}, filepath.Join(dir, "cache"), nil)
+	n.cni = libcni.NewCNIConfigWithCacheDir([]string{os.Getenv(inside)}, filepath.Join(dir, "cache"),
+		&invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}}) // without one libcni makes it at its first use, and that races
 	n.start(t)
 	t.Cleanup(func() {
 		n.stop()

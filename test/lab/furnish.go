@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/fairlead-io/fairlead/test/lab/fleet"
 	"github.com/fairlead-io/fairlead/test/lab/plan"
+	"github.com/fairlead-io/fairlead/test/lab/wire"
 )
 
 // furnish waits for a cluster's API server, gives it its objects and waits for its nodes.
@@ -37,8 +40,31 @@ func (l *Lab) furnish(ctx context.Context, c plan.Cluster, kubeconfigs map[strin
 		return err
 	}
 	return l.Progress.Step(fmt.Sprintf("%s: %d node(s) registered", c.Name, len(c.Nodes)), func() error {
-		return l.explain(fleet.WaitNodes(ctx, client, len(c.Nodes), c.Hub, nodePatience), c.Nodes[0])
+		err := l.explain(fleet.WaitNodes(ctx, client, len(c.Nodes), c.Hub, nodePatience), c.Nodes[0])
+		return errors.Join(err, l.routeToPods(ctx, c, client))
 	})
+}
+
+// routeToPods lets the API server reach pods, which its proxies and its webhooks need:
+// the control plane is no node, so it sends pods' packets to their nodes. The router
+// goes on knowing nothing of pods.
+func (l *Lab) routeToPods(ctx context.Context, c plan.Cluster, api client.Client) error {
+	ranges, err := fleet.PodRanges(ctx, api)
+	if err != nil {
+		return err
+	}
+	for _, m := range c.Nodes {
+		for _, r := range ranges[m.Name] {
+			via := m.IPv4
+			if r.Addr().Is6() {
+				via = m.IPv6
+			}
+			if err := wire.Route(c.ControlPlane.Netns, r, via); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // explain adds where to look.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-io/fairlead/test/lab/fleet"
 	"github.com/fairlead-io/fairlead/test/lab/kube"
 	"github.com/fairlead-io/fairlead/test/lab/node"
 	"github.com/fairlead-io/fairlead/test/lab/plan"
@@ -88,8 +89,9 @@ func (l *Lab) stop(s node.Spec) error {
 	return wire.Unplug(l.Plan.Router, s.Name)
 }
 
-// Start boots a machine that was killed; it returns when its services are started, not when they are ready.
-func (l *Lab) Start(name string) error {
+// Start boots a machine that was killed. It returns when a node's services are started, not when they
+// are ready; a control plane's API server is ready.
+func (l *Lab) Start(ctx context.Context, name string) error {
 	m, err := l.Plan.Machine(name)
 	if err != nil {
 		return err
@@ -105,7 +107,18 @@ func (l *Lab) Start(name string) error {
 	if err != nil {
 		return err
 	}
-	return l.ensureMachine(c, m, services)
+	if err := l.ensureMachine(c, m, services); err != nil || !m.Control {
+		return err
+	}
+	path := l.Plan.Kubeconfig(c.Name)
+	if err := l.explain(fleet.WaitReady(ctx, path, apiPatience), m); err != nil {
+		return err
+	}
+	client, err := fleet.NewClient(path)
+	if err != nil {
+		return err
+	}
+	return l.routeToPods(ctx, c, client)
 }
 
 // snapshotter is overlayfs unless the lab's directory is on a file system that cannot carry it.

@@ -5,6 +5,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -55,6 +56,28 @@ func WaitNodes(ctx context.Context, c client.Client, want int, ready bool, patie
 		}
 		return nil
 	})
+}
+
+// PodRanges returns the pod ranges of every node by its name.
+func PodRanges(ctx context.Context, c client.Client) (map[string][]netip.Prefix, error) {
+	nodes := &unstructured.UnstructuredList{}
+	nodes.SetAPIVersion("v1")
+	nodes.SetKind("NodeList")
+	if err := c.List(ctx, nodes); err != nil {
+		return nil, err
+	}
+	ranges := map[string][]netip.Prefix{}
+	for _, n := range nodes.Items {
+		texts, _, _ := unstructured.NestedStringSlice(n.Object, "spec", "podCIDRs")
+		for _, text := range texts {
+			p, err := netip.ParsePrefix(text)
+			if err != nil {
+				return nil, fmt.Errorf("node %s: spec.podCIDRs: %w", n.GetName(), err)
+			}
+			ranges[n.GetName()] = append(ranges[n.GetName()], p)
+		}
+	}
+	return ranges, nil
 }
 
 func nodeReady(n unstructured.Unstructured) bool {

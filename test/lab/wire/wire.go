@@ -172,6 +172,20 @@ func configure(link string, addresses []netip.Prefix, gateways []netip.Addr) err
 	return nil
 }
 
+// Route adds a route in a namespace, or leaves it as it is.
+func Route(name string, to netip.Prefix, via netip.Addr) error {
+	return Inside(name, func() error {
+		err := netlink.RouteReplace(&netlink.Route{
+			Dst: &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())},
+			Gw:  via.AsSlice(),
+		})
+		if err != nil {
+			return fmt.Errorf("cannot route %s by %s in %s: %w", to, via, name, err)
+		}
+		return nil
+	})
+}
+
 func linkUp(name string) error {
 	l, err := netlink.LinkByName(name)
 	if err != nil {

@@ -32,7 +32,7 @@ func machineCommands() []*cobra.Command {
 		onLab("kill-node MACHINE", "Take a machine's power away (kill -9 of all of it); its disk stays", cobra.ExactArgs(1),
 			func(l *lab.Lab, _ *cobra.Command, args []string) error { return l.Kill(args[0]) }),
 		onLab("start-node MACHINE", "Boot a machine that was killed", cobra.ExactArgs(1),
-			func(l *lab.Lab, _ *cobra.Command, args []string) error { return l.Start(args[0]) }),
+			func(l *lab.Lab, cmd *cobra.Command, args []string) error { return l.Start(cmd.Context(), args[0]) }),
 	}
 }
 
