@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fairlead-io/fairlead/test/lab"
@@ -25,7 +27,7 @@ type Options struct {
 	Out      io.Writer     // For the summary.
 }
 
-// Run tests one cluster after the other and reports on all of them. The error says what failed.
+// Run tests the clusters and reports on all of them. The error says what failed.
 func Run(ctx context.Context, o Options) error {
 	binary, err := testBinary(ctx, o.Lab.Builder)
 	if err != nil {
@@ -39,14 +41,22 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	var all error
-	for _, cluster := range o.Clusters {
-		all = errors.Join(all, runOn(ctx, o, binary, cluster))
+	// Specs mostly wait: the clusters are tested side by side, and reported one by one.
+	errs, reports := make([]error, len(o.Clusters)), make([]bytes.Buffer, len(o.Clusters))
+	var wg sync.WaitGroup
+	for i, cluster := range o.Clusters {
+		wg.Go(func() { errs[i] = runOn(ctx, o, &reports[i], binary, cluster) })
 	}
-	return all
+	wg.Wait()
+	for i, cluster := range o.Clusters {
+		if _, err := fmt.Fprintf(o.Out, "%s\n%s", cluster, reports[i].String()); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
-func runOn(ctx context.Context, o Options, binary, cluster string) error {
+func runOn(ctx context.Context, o Options, out io.Writer, binary, cluster string) error {
 	c, err := o.Lab.Plan.Cluster(cluster)
 	if err != nil {
 		return err
@@ -77,7 +87,7 @@ func runOn(ctx context.Context, o Options, binary, cluster string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", cluster, err)
 	}
-	if err := verdict(o.Out, cluster, expressions, results); err != nil {
+	if err := verdict(out, cluster, expressions, results); err != nil {
 		return fmt.Errorf("%w; see %s", err, log.Name())
 	}
 	if ended != nil {
