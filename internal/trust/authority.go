@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"path"
 	"time"
 )
 
@@ -63,13 +64,21 @@ func NewRoot(stack string, now time.Time) (*Authority, error) {
 	return sign(t, nil)
 }
 
-// NewIntermediate makes the authority of one cluster. It may sign leaves only. It
-// ends no later than the root.
+// controllerName is the DNS name of every cluster's controllers.
+const controllerName = "fairlead-controller.fairlead-system"
+
+// NewIntermediate makes the authority of one cluster ("namespace/name"). It may sign
+// leaves only, and by its name constraints (RFC 5280, 4.2.1.10) only identities of
+// that cluster: clusters share the root, and one whose key is stolen must not be able
+// to speak for another. It ends no later than the root.
 func (a *Authority) NewIntermediate(cluster string, now time.Time) (*Authority, error) {
 	t, err := template("Fairlead CA of "+cluster, now, IntermediateValidity, 0)
 	if err != nil {
 		return nil, err
 	}
+	t.PermittedURIDomains = []string{path.Base(cluster) + ".fairlead.io"}
+	t.PermittedDNSDomains = []string{controllerName}
+	t.PermittedDNSDomainsCritical = true
 	if t.NotAfter.After(a.Certificate.NotAfter) {
 		t.NotAfter = a.Certificate.NotAfter
 	}

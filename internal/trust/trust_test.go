@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -141,6 +142,53 @@ func TestRotation(t *testing.T) {
 			t.Errorf("got %d roots, %v", len(certs), err)
 		}
 	})
+}
+
+// TestAClusterCannotSpeakForAnother signs leaves with a cluster's key that are not
+// its own to sign: everybody who trusts the root must refuse them.
+func TestAClusterCannotSpeakForAnother(t *testing.T) {
+	root := newRoot(t, "fleet/lab", start)
+	ca, err := root.Authority.NewIntermediate("fleet/alpha", start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(root.Authority.Certificate)
+	intermediates.AddCert(ca.Certificate)
+	for _, tc := range []struct {
+		name, uri, dns string
+		accepted       bool
+	}{
+		{"a node of its own", "spiffe://alpha.fairlead.io/node/a", "", true},
+		{"its controllers", "spiffe://alpha.fairlead.io/controller", "fairlead-controller.fairlead-system", true},
+		{"a node of another cluster", "spiffe://bravo.fairlead.io/node/b", "", false},
+		{"another server", "spiffe://alpha.fairlead.io/controller", "kubernetes.default.svc", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			uri, err := url.Parse(tc.uri)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaf := &x509.Certificate{SerialNumber: big.NewInt(7), NotBefore: start, NotAfter: start.Add(time.Hour),
+				URIs: []*url.URL{uri}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+			if tc.dns != "" {
+				leaf.DNSNames = []string{tc.dns}
+			}
+			der, err := x509.CreateCertificate(rand.Reader, leaf, ca.Certificate, ca.key.Public(), ca.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cert, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = cert.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: start.Add(time.Minute),
+				KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+			if (err == nil) != tc.accepted {
+				t.Errorf("accepted is %v (%v), want %v", err == nil, err, tc.accepted)
+			}
+		})
+	}
 }
 
 func TestARootThatIsNearItsEndSignsNothingLonger(t *testing.T) {
