@@ -56,7 +56,7 @@ type ReleaseStatus struct {
 	// revision of the release, counted by Helm from 1.
 	// +optional
 	Revision int32 `json:"revision,omitempty"`
-	// state: Absent, Outdated, Current, Failed, Interrupted, Cleaning or Removing.
+	// state: Absent, Outdated, Incomplete, Current, Failed, Interrupted or Removing.
 	State string `json:"state"`
 	// digest identifies the chart and the values that were released last.
 	// +optional

@@ -47,8 +47,6 @@ const (
 
 // Reasons that several condition types use.
 const (
-	// ReasonSucceeded says that the condition's matter is done.
-	ReasonSucceeded = "Succeeded"
 	// ReasonProgressing says that work goes on by itself.
 	ReasonProgressing = "Progressing"
 	// ReasonPaused says that spec.paused holds all changes back.
@@ -141,8 +139,6 @@ const (
 const (
 	// ReasonCleaningNodes says that agents are removing all of ours from their nodes.
 	ReasonCleaningNodes = "CleaningNodes"
-	// ReasonRemovingRelease says that the Helm release is being removed.
-	ReasonRemovingRelease = "RemovingRelease"
 	// ReasonRemovingObjects says that the last objects and the namespace are being removed.
 	ReasonRemovingObjects = "RemovingObjects"
 )

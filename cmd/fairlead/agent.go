@@ -59,7 +59,24 @@ func newAgentCommand() *cobra.Command {
 	f.Uint16Var(&cfg.TunnelPort, "tunnel-port", datapath.DefaultTunnelPort, "UDP port of the VXLAN tunnel")
 	f.BoolVar(&cfg.Masquerade, "masquerade", true, "give pods' traffic to the outside the node's address")
 	cmd.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
-	cmd.AddCommand(newAgentCleanupCommand(&level))
+	cmd.AddCommand(newAgentCleanupCommand(&level), newAgentMountCommand(&level))
+	return cmd
+}
+
+func newAgentMountCommand(level *string) *cobra.Command {
+	var opts datapath.Options
+	cmd := &cobra.Command{
+		Use:   "mount-bpffs",
+		Short: "Mount a BPF file system on the node unless it has one",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) (err error) {
+			if opts.Log, err = newLogger(*level); err != nil {
+				return err
+			}
+			return datapath.MountBPFFS(opts)
+		},
+	}
+	cmd.Flags().StringVar(&opts.BPFFS, "bpffs", datapath.DefaultBPFFS, "where the BPF file system is, or will be, mounted")
 	return cmd
 }
 

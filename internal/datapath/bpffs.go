@@ -24,6 +24,13 @@ func isBPFFS(dir string) (bool, error) {
 	return uint32(st.Type) == unix.BPF_FS_MAGIC, nil
 }
 
+// MountBPFFS mounts a BPF file system at the directory of the options unless there is
+// one. An agent's container cannot do that for its node, a privileged one before it can.
+func MountBPFFS(opts Options) error {
+	opts = opts.withDefaults()
+	return mountBPFFS(opts.BPFFS, opts.Log)
+}
+
 // mountBPFFS mounts a BPF file system unless there is one. In a container the mount must
 // reach the host, or pins end with the container; so the directory should be a mount of
 // the host's with bidirectional propagation, or hold one already.

@@ -30,10 +30,13 @@ func TestAThousandLivesLeaveNothing(t *testing.T) {
 	var wg sync.WaitGroup
 	for w := range workers {
 		rt := pod(t, fmt.Sprint("life", w))
+		// GC speaks for a whole network, and a runtime sends it when no ADD of that
+		// network is under way: each worker has a network of its own.
+		conf := n.network(t, fmt.Sprint("fairlead-", w), "1.1.0")
 		wg.Go(func() {
 			for i := range cycles / workers {
 				rt.ContainerID = fmt.Sprintf("container-%d-%d", w, i)
-				if err := life(n, rt); err != nil {
+				if err := life(n, conf, rt); err != nil {
 					t.Errorf("worker %d, life %d: %v", w, i, err)
 					return
 				}
@@ -41,29 +44,29 @@ func TestAThousandLivesLeaveNothing(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// GC of everything at the end: with no valid attachment there is nothing to do.
-	if err := n.cni.GCNetworkList(t.Context(), n.conf, &libcni.GCArgs{}); err != nil {
-		t.Error(err)
-	}
 	sameInventory(t, before, n.inventory(t))
 }
 
-// life is STATUS, ADD, CHECK, GC (of nothing), DEL, DEL again.
-func life(n *node, rt *libcni.RuntimeConf) error {
+// life is STATUS, ADD, GC that spares it, CHECK, DEL, DEL again.
+func life(n *node, conf *libcni.NetworkConfigList, rt *libcni.RuntimeConf) error {
 	ctx := context.Background()
-	if err := n.cni.GetStatusNetworkList(ctx, n.conf); err != nil {
+	if err := n.cni.GetStatusNetworkList(ctx, conf); err != nil {
 		return fmt.Errorf("STATUS: %w", err)
 	}
-	if _, err := n.cni.AddNetworkList(ctx, n.conf, rt); err != nil {
+	if _, err := n.cni.AddNetworkList(ctx, conf, rt); err != nil {
 		return fmt.Errorf("ADD: %w", err)
 	}
-	if err := n.cni.CheckNetworkList(ctx, n.conf, rt); err != nil {
+	valid := []types.GCAttachment{{ContainerID: rt.ContainerID, IfName: rt.IfName}}
+	if err := n.cni.GCNetworkList(ctx, conf, &libcni.GCArgs{ValidAttachments: valid}); err != nil {
+		return fmt.Errorf("GC: %w", err)
+	}
+	if err := n.cni.CheckNetworkList(ctx, conf, rt); err != nil {
 		return fmt.Errorf("CHECK: %w", err)
 	}
-	if err := n.cni.DelNetworkList(ctx, n.conf, rt); err != nil {
+	if err := n.cni.DelNetworkList(ctx, conf, rt); err != nil {
 		return fmt.Errorf("DEL: %w", err)
 	}
-	if err := n.cni.DelNetworkList(ctx, n.conf, rt); err != nil {
+	if err := n.cni.DelNetworkList(ctx, conf, rt); err != nil {
 		return fmt.Errorf("DEL of what is gone: %w", err)
 	}
 	return nil

@@ -40,11 +40,7 @@ func startNode(t *testing.T, version string) *node {
 	t.Helper()
 	dir := t.TempDir()
 	n := &node{dir: dir, bpffs: filepath.Join(os.Getenv(inside), "bpf"), socket: filepath.Join(dir, "cni.sock"), records: filepath.Join(dir, "endpoints")}
-	conf := fmt.Sprintf(`{"cniVersion":%q,"name":"fairlead","plugins":[{"type":"fairlead-cni","socket":%q}]}`, version, n.socket)
-	var err error
-	if n.conf, err = libcni.ConfListFromBytes([]byte(conf)); err != nil {
-		t.Fatal(err)
-	}
+	n.conf = n.network(t, "fairlead", version)
 	n.cni = libcni.NewCNIConfigWithCacheDir([]string{os.Getenv(inside)}, filepath.Join(dir, "cache"),
 		&invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}}) // without one libcni makes it at its first use, and that races
 	n.start(t)
@@ -55,6 +51,17 @@ func startNode(t *testing.T, version string) *node {
 		}
 	})
 	return n
+}
+
+// network returns the configuration of a network, as a runtime reads it.
+func (n *node) network(t *testing.T, name, version string) *libcni.NetworkConfigList {
+	t.Helper()
+	conf, err := libcni.ConfListFromBytes([]byte(fmt.Sprintf(
+		`{"cniVersion":%q,"name":%q,"plugins":[{"type":"fairlead-cni","socket":%q}]}`, version, name, n.socket)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conf
 }
 
 func (n *node) options() datapath.Options {

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 const root = "/proc/sys/"
@@ -39,8 +40,22 @@ func Write(name, value string) error {
 	if have, err := Read(name); err == nil && have == value {
 		return nil
 	}
-	if err := os.WriteFile(root+name, []byte(value), 0o644); err != nil {
+	err := os.WriteFile(root+name, []byte(value), 0o644)
+	if errors.Is(err, unix.EROFS) {
+		err = errors.Join(makeWritable(), os.WriteFile(root+name, []byte(value), 0o644))
+	}
+	if err != nil {
 		return fmt.Errorf("sysctl %s: cannot set it to %s: %w", name, value, err)
+	}
+	return nil
+}
+
+// makeWritable takes the write protection from /proc/sys that container runtimes lay
+// over it, in the calling process's mount namespace only. It needs CAP_SYS_ADMIN, which
+// an agent has for entering namespaces, and spares it a privileged container.
+func makeWritable() error {
+	if err := unix.Mount("", root, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("%s is read-only and cannot be made writable: %w", root, err)
 	}
 	return nil
 }
