@@ -89,7 +89,7 @@ test-env: lab-build ## Controllers and releases against a real kube-apiserver.
 
 .PHONY: test-e2e
 test-e2e: deps images lab-build ## The lab, end to end: install, matrix, kills, bad input, uninstall (root).
-	go test -count=1 -timeout 15m ./test/lab
+	go test -tags lab -count=1 -timeout 15m ./test/lab
 	go test -count=1 -timeout 30m -v ./test/e2e
 
 .PHONY: test-conformance

@@ -34,7 +34,7 @@ type program struct {
 func newProgram(t *testing.T) program {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: it makes namespaces and cgroups")
+		t.Fatal("needs root: it makes namespaces and cgroups")
 	}
 	checkout, err := filepath.Abs("../..")
 	if err != nil {
@@ -158,6 +158,23 @@ func TestLabComesAndGoes(t *testing.T) {
 		})
 	})
 	t.Run("services and nodes that are killed come back", func(t *testing.T) { killThings(t, p) })
+	t.Run("a second lab beside it disturbs nothing", func(t *testing.T) {
+		first := p.status().Running
+		second := p
+		second.t, second.dir = t, filepath.Join(t.TempDir(), "lab")
+		t.Cleanup(func() { _ = second.command("down").Run() })
+		second.run("up")
+		for name, pid := range second.status().Running {
+			if pid == 0 || pid == first[name] {
+				t.Errorf("%s of the second lab is process %d, of the first %d", name, pid, first[name])
+			}
+		}
+		second.run("down")
+		if now := p.status().Running; !maps.Equal(first, now) {
+			t.Errorf("the first lab's machines were %v, now %v", first, now)
+		}
+		p.run("kubectl", "solo", "get", "nodes")
+	})
 	t.Run("what is up stays as it is", func(t *testing.T) {
 		first := p.status().Running
 		p.run("up")
