@@ -81,6 +81,7 @@ test-unit: ## The inner loop: pure packages and protocols, under 2 minutes.
 
 .PHONY: test-bpf
 test-bpf: ## Verifier, packets through each program, namespaces joined by the real datapath, CNI x 1,000 (root).
+	@test "$$(id -u)" = 0 || { echo "test-bpf makes network namespaces and loads programs: run it as root"; exit 1; }
 	$(GOTEST) -p 1 -count=1 $(BPF)
 
 .PHONY: test-env
