@@ -67,7 +67,7 @@ var specs = []struct {
 func newKernel(t testing.TB) *kernel {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: loads eBPF programs")
+		t.Fatal("loads eBPF programs: run it as root (make test-bpf)")
 	}
 	must(t, rlimit.RemoveMemlock())
 	k := &kernel{t: t, programs: map[bpf.Hook]*ebpf.Program{}, maps: map[string]*ebpf.Map{}}

@@ -97,7 +97,7 @@ func (h *healthServer) status() Status {
 	for _, u := range h.manager.Usage() {
 		s.Ranges = append(s.Ranges, RangeStatus{Prefix: u.Prefix.String(), Used: u.Used, Total: u.Total})
 	}
-	known, _ := h.node.Known()
+	known := h.node.Known()
 	for _, r := range h.manager.Records() {
 		e := EndpointStatus{Pod: r.Pod.String(), ContainerID: r.Endpoint.ContainerID, Device: r.Endpoint.HostIf, Known: known[r.Pod.String()]}
 		for _, a := range r.Endpoint.Addresses {

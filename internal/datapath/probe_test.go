@@ -14,7 +14,7 @@ import (
 
 func TestProbeHere(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: asks the kernel for features")
+		t.Fatal("asks the kernel for features: run it as root (make test-bpf)")
 	}
 	if err := Probe(Options{}); err != nil {
 		t.Errorf("this machine runs the other tests, but: %v", err)
@@ -23,7 +23,7 @@ func TestProbeHere(t *testing.T) {
 
 func TestProbe(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: lifts the limit of locked memory")
+		t.Fatal("lifts the limit of locked memory: run it as root (make test-bpf)")
 	}
 	const all = "nodev\tsysfs\nnodev\tcgroup2\nnodev\tbpf\n\text4\n"
 	for _, c := range []struct {

@@ -64,7 +64,7 @@ const (
 func newWorld(t *testing.T, n int, over6 bool) *world {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes network namespaces and loads eBPF programs")
+		t.Fatal("makes network namespaces and loads eBPF programs: run it as root (make test-bpf)")
 	}
 	w := &world{t: t, outside: newSpace(t)}
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}

@@ -28,9 +28,10 @@ type Lab struct {
 	Plan     plan.Plan
 	Builder  build.Builder
 	Progress *progress.Printer
-	// Program is the lab's program, by which commands are run on machines: a process
-	// that joins a machine's namespaces has to be one of its own. It is this very
-	// program unless another one uses this package, which then has to name it.
+	// Program is the path of the lab's program, by which the supervisor and commands on
+	// machines are run: a process that joins a machine's namespaces has to be one of its
+	// own. Whoever uses this package names it; it is never guessed to be the running
+	// program, which would run itself for ever if it were another one.
 	Program string
 	layout  cgroup.Layout
 }
@@ -41,13 +42,8 @@ func New(s plan.Settings, checkout string, out io.Writer) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
 	p := progress.New(out)
 	return &Lab{
-		Program:  self,
 		Plan:     plan.New(s),
 		Builder:  build.Builder{Checkout: checkout, Kubernetes: s.Kubernetes, Prebuilt: s.Bin, Progress: p},
 		Progress: p,
@@ -73,6 +69,23 @@ func Open(s plan.Settings, checkout string, out io.Writer) (*Lab, error) {
 	}
 	l.Builder.Kubernetes = l.Plan.Kubernetes
 	return l, nil
+}
+
+// Here makes, with New or Open, the lab that the environment and the working folder describe.
+func Here(with func(plan.Settings, string, io.Writer) (*Lab, error)) (*Lab, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	settings, err := plan.FromEnv(os.Getenv, dir)
+	if err != nil {
+		return nil, err
+	}
+	checkout, err := build.Checkout(dir)
+	if err != nil {
+		return nil, err
+	}
+	return with(settings, checkout, os.Stderr)
 }
 
 func (l *Lab) planFile() string { return filepath.Join(l.Plan.Dir, "lab.json") }

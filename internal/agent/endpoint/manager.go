@@ -149,6 +149,13 @@ func (m *Manager) ready() (Datapath, *ipam.Pool, error) {
 	return m.dp, m.pool, nil
 }
 
+func (m *Manager) find(k Key) (Record, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	r, ok := m.records[k]
+	return r, ok
+}
+
 // Add answers CNI ADD. It either connects the pod, with its record on disk, or
 // leaves nothing.
 func (m *Manager) Add(ctx context.Context, a Attachment) (*cniapi.Result, error) {
@@ -191,15 +198,13 @@ func (m *Manager) Add(ctx context.Context, a Attachment) (*cniapi.Result, error)
 // refuseRepeated refuses an ADD for an attachment that exists. One that is
 // broken (its namespace was replaced) is removed instead, and the ADD goes on.
 func (m *Manager) refuseRepeated(ctx context.Context, dp Datapath, a Attachment) error {
-	m.mu.RLock()
-	r, exists := m.records[a.Key]
-	m.mu.RUnlock()
+	r, exists := m.find(a.Key)
 	if !exists {
 		return nil
 	}
 	if r.Endpoint.Netns == a.Netns && dp.CheckEndpoint(ctx, r.Endpoint) == nil {
-		return cniapi.Errorf(cniapi.CodeAlreadyAttached, "container %s has interface %s already, with %s: DEL comes before another ADD",
-			a.ContainerID, a.IfName, addresses(r.Endpoint.Addresses))
+		return cniapi.Errorf(cniapi.CodeAlreadyAttached, "container %s has interface %s already, with %v: DEL comes before another ADD",
+			a.ContainerID, a.IfName, r.Endpoint.Addresses)
 	}
 	m.log.Warn("a broken endpoint is replaced", "attachment", a.Key.String(), "pod", r.Pod.String())
 	return m.remove(ctx, dp, r)
@@ -212,9 +217,7 @@ func (m *Manager) Del(ctx context.Context, a Attachment) error {
 	if err != nil {
 		return err
 	}
-	m.mu.RLock()
-	r, ok := m.records[a.Key]
-	m.mu.RUnlock()
+	r, ok := m.find(a.Key)
 	if !ok {
 		return nil
 	}
@@ -247,16 +250,14 @@ func (m *Manager) Check(ctx context.Context, a Attachment, previous []netip.Addr
 	if err != nil {
 		return err
 	}
-	m.mu.RLock()
-	r, ok := m.records[a.Key]
-	m.mu.RUnlock()
+	r, ok := m.find(a.Key)
 	if !ok {
 		return cniapi.Errorf(cniapi.CodeCheckFailed, "container %s has no interface %s of ours", a.ContainerID, a.IfName)
 	}
 	for _, p := range previous {
 		if !slices.Contains(r.Endpoint.Addresses, p) {
-			return cniapi.Errorf(cniapi.CodeCheckFailed, "prevResult has address %s, interface %s of container %s has %s",
-				p, a.IfName, a.ContainerID, addresses(r.Endpoint.Addresses))
+			return cniapi.Errorf(cniapi.CodeCheckFailed, "prevResult has address %s, interface %s of container %s has %v",
+				p, a.IfName, a.ContainerID, r.Endpoint.Addresses)
 		}
 	}
 	if err := dp.CheckEndpoint(ctx, r.Endpoint); err != nil {
@@ -283,10 +284,7 @@ func (m *Manager) GC(ctx context.Context, network string, valid map[Key]bool) er
 
 func (m *Manager) collect(ctx context.Context, dp Datapath, r Record) error {
 	defer m.locks.lock(r.Key().ContainerID)()
-	m.mu.RLock()
-	_, still := m.records[r.Key()]
-	m.mu.RUnlock()
-	if !still {
+	if _, still := m.find(r.Key()); !still {
 		return nil
 	}
 	m.log.Info("the runtime does not know this endpoint any more", "attachment", r.Key().String(), "pod", r.Pod.String())
@@ -335,12 +333,4 @@ func result(ep datapath.Endpoint) *cniapi.Result {
 		res.Routes = append(res.Routes, netip.PrefixFrom(everywhere, 0))
 	}
 	return res
-}
-
-func addresses(addrs []netip.Addr) string {
-	s := make([]string, len(addrs))
-	for i, a := range addrs {
-		s[i] = a.String()
-	}
-	return strings.Join(s, ", ")
 }

@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -82,7 +81,7 @@ func (p *Pool) Allocate(owner string) ([]netip.Addr, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if have, ok := p.owners[owner]; ok {
-		return nil, fmt.Errorf("%s has addresses already: %s", owner, join(have))
+		return nil, fmt.Errorf("%s has addresses already: %v", owner, have)
 	}
 	if len(p.ranges) == 0 {
 		return nil, fmt.Errorf("no pod range is assigned to this node")
@@ -212,12 +211,4 @@ func lastOf(p netip.Prefix) netip.Addr {
 	}
 	a, _ := netip.AddrFromSlice(b)
 	return a
-}
-
-func join(addrs []netip.Addr) string {
-	s := make([]string, len(addrs))
-	for i, a := range addrs {
-		s[i] = a.String()
-	}
-	return strings.Join(s, ", ")
 }

@@ -68,14 +68,14 @@ func (n *Node) Apply(ctx context.Context, u agentsync.Update) error {
 }
 
 // Known returns the pods that the API server has on this node, by "namespace/name".
-func (n *Node) Known() (map[string]bool, bool) {
+func (n *Node) Known() map[string]bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	known := make(map[string]bool, len(n.last.Endpoints))
 	for name := range n.last.Endpoints {
 		known[name] = true
 	}
-	return known, n.last.LocalNode != nil
+	return known
 }
 
 // Run repeats the last update once a minute, so that what was changed behind the

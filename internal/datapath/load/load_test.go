@@ -19,7 +19,7 @@ import (
 func newPins(t *testing.T) Pins {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: loads eBPF maps and programs")
+		t.Fatal("loads eBPF maps and programs: run it as root (make test-bpf)")
 	}
 	noError(t, rlimit.RemoveMemlock())
 	dir := t.TempDir()

@@ -18,7 +18,7 @@ import (
 func freshNamespace(t *testing.T) *netns.NS {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes a network namespace")
+		t.Fatal("makes a network namespace: run it as root (make test-bpf)")
 	}
 	type result struct {
 		ns  *netns.NS

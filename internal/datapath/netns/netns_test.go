@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func fresh(t *testing.T) *NS {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes a network namespace")
+		t.Fatal("makes a network namespace: run it as root (make test-bpf)")
 	}
 	type result struct {
 		ns  *NS

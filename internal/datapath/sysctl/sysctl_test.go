@@ -15,7 +15,7 @@ import (
 func inFreshNamespace(t *testing.T, test func(t *testing.T, pins string)) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: changes settings of a network namespace")
+		t.Fatal("changes settings of a network namespace: run it as root (make test-bpf)")
 	}
 	pins := t.TempDir()
 	noError(t, unix.Mount("bpf", pins, "bpf", 0, ""))

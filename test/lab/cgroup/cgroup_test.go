@@ -54,7 +54,7 @@ func TestParse(t *testing.T) {
 // The story of one cgroup: made, joined by a process with a child cgroup, destroyed.
 func TestDestroyKillsAndRemoves(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: it makes cgroups")
+		t.Fatal("it makes cgroups: run it as root (make test-bpf)")
 	}
 	layout, err := Detect()
 	if err != nil {

@@ -16,8 +16,6 @@ import (
 
 	"github.com/fairlead-io/fairlead/test/conformance"
 	"github.com/fairlead-io/fairlead/test/lab"
-	"github.com/fairlead-io/fairlead/test/lab/build"
-	"github.com/fairlead-io/fairlead/test/lab/plan"
 )
 
 func main() {
@@ -53,23 +51,11 @@ func main() {
 }
 
 func openLab() (*lab.Lab, error) {
-	dir, err := os.Getwd()
+	l, err := lab.Here(lab.Open)
 	if err != nil {
 		return nil, err
 	}
-	settings, err := plan.FromEnv(os.Getenv, dir)
-	if err != nil {
-		return nil, err
-	}
-	checkout, err := build.Checkout(dir)
-	if err != nil {
-		return nil, err
-	}
-	l, err := lab.Open(settings, checkout, os.Stderr)
-	if err != nil {
-		return nil, err
-	}
-	l.Program = filepath.Join(checkout, "bin", "lab")
+	l.Program = filepath.Join(l.Builder.Checkout, "bin", "lab")
 	if _, err := os.Stat(l.Program); err != nil {
 		return nil, fmt.Errorf("the lab's program is not built: make lab-build: %w", err)
 	}

@@ -14,8 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead-io/fairlead/test/lab"
-	"github.com/fairlead-io/fairlead/test/lab/build"
-	"github.com/fairlead-io/fairlead/test/lab/plan"
 )
 
 const long = `Real Kubernetes clusters on one Linux machine: a hub and some workload clusters whose nodes are
@@ -63,17 +61,10 @@ func fromSettings() (*lab.Lab, error) { return find(lab.New) }
 func existing() (*lab.Lab, error)     { return find(lab.Open) }
 
 func find(open opener) (*lab.Lab, error) {
-	dir, err := os.Getwd()
+	l, err := lab.Here(open)
 	if err != nil {
 		return nil, err
 	}
-	settings, err := plan.FromEnv(os.Getenv, dir)
-	if err != nil {
-		return nil, err
-	}
-	checkout, err := build.Checkout(dir)
-	if err != nil {
-		return nil, err
-	}
-	return open(settings, checkout, os.Stderr)
+	l.Program, err = os.Executable()
+	return l, err
 }
