@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/fairlead-io/fairlead/test/lab/atomicfile"
 )
@@ -47,7 +48,12 @@ func (f PIDFile) Alive() int {
 	return pid
 }
 
-// startTime is in clock ticks since the machine's start. A zombie counts as gone.
+// pfExiting is PF_EXITING of the kernel's task flags: the process is on its way out.
+const pfExiting = 0x4
+
+// startTime is in clock ticks since the machine's start. A process that was killed counts
+// as gone from that moment: the init of a PID namespace takes a while to end, because all
+// of its namespace ends first.
 func startTime(pid int) (string, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -58,5 +64,26 @@ func startTime(pid int) (string, error) {
 	if len(words) < 20 || words[0] == "Z" || words[0] == "X" {
 		return "", os.ErrProcessDone
 	}
+	if flags, err := strconv.ParseUint(words[6], 10, 64); err != nil || flags&pfExiting != 0 || killed(pid) {
+		return "", os.ErrProcessDone
+	}
 	return words[19], nil
+}
+
+// killed says whether a SIGKILL is pending for a process.
+func killed(pid int) bool {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(raw)) {
+		name, mask, _ := strings.Cut(line, ":")
+		if name != "SigPnd" && name != "ShdPnd" {
+			continue
+		}
+		if pending, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64); err == nil && pending&(1<<(uint(syscall.SIGKILL)-1)) != 0 {
+			return true
+		}
+	}
+	return false
 }
