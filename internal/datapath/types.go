@@ -35,9 +35,29 @@ type Options struct {
 	// Masquerade gives traffic of pods to destinations outside the cluster the
 	// node's address as source.
 	Masquerade bool
+	// MasqueradeExceptions are destinations outside the cluster that see pods' own
+	// addresses all the same, because they have a route back to them.
+	MasqueradeExceptions []netip.Prefix
+	// Routing is how packets reach pods of other nodes; "" means RoutingTunnel.
+	Routing Routing
+	// FlowEntries is how many connections the node remembers the way of, a power of two;
+	// 0 means 131,072. One takes 128 bytes.
+	FlowEntries int
 	// Log receives what a person should know; nil means no log.
 	Log *slog.Logger
 }
+
+// Routing is how packets reach pods of other nodes. What arrives is taken in both forms
+// whatever the setting, so nodes can change it one by one.
+type Routing string
+
+const (
+	// RoutingTunnel sends them in VXLAN to the other node's address.
+	RoutingTunnel Routing = "Tunnel"
+	// RoutingNative sends them as they are: the network between nodes knows the way. Where
+	// another node is on a network of this one, the datapath keeps that route itself.
+	RoutingNative Routing = "Native"
+)
 
 // Node is what the datapath must know of its own node.
 type Node struct {
@@ -59,6 +79,9 @@ type Peer struct {
 	Name      string
 	PodCIDRs  []netip.Prefix
 	Addresses []netip.Addr
+	// PathMTU is the largest IP packet that the network carries to the peer, in bytes;
+	// 0 means as large as this node's uplink sends.
+	PathMTU int
 }
 
 // EndpointSpec names a pod interface to make.
