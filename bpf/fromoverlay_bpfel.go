@@ -16,15 +16,28 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FromOverlayMapFlConnections    = "fl_connections"
 	FromOverlayMapFlEndpoints      = "fl_endpoints"
+	FromOverlayMapFlFlowEvents     = "fl_flow_events"
 	FromOverlayMapFlMetrics        = "fl_metrics"
+	FromOverlayMapFlPeers          = "fl_peers"
 	FromOverlayMapFlRanges         = "fl_ranges"
+	FromOverlayMapFlState          = "fl_state"
 	FromOverlayMapFlViaStack       = "fl_via_stack"
 	FromOverlayProgFromOverlay     = "from_overlay"
+	FromOverlayVarCfgFlowMask      = "cfg_flow_mask"
 	FromOverlayVarCfgGateway4      = "cfg_gateway4"
 	FromOverlayVarCfgGateway6      = "cfg_gateway6"
+	FromOverlayVarCfgPods4         = "cfg_pods4"
+	FromOverlayVarCfgPods4Mask     = "cfg_pods4_mask"
+	FromOverlayVarCfgPods6         = "cfg_pods6"
+	FromOverlayVarCfgPods6Mask     = "cfg_pods6_mask"
 	FromOverlayVarCfgRouterMac     = "cfg_router_mac"
+	FromOverlayVarCfgTunnelAddress = "cfg_tunnel_address"
 	FromOverlayVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
+	FromOverlayVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
+	FromOverlayVarCfgTunnelPort    = "cfg_tunnel_port"
+	FromOverlayVarCfgUplinkIfindex = "cfg_uplink_ifindex"
 	FromOverlayVarCfgVni           = "cfg_vni"
 )
 
@@ -77,20 +90,33 @@ type FromOverlayProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FromOverlayMapSpecs struct {
-	FlEndpoints *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlMetrics   *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlRanges    *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlViaStack  *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlConnections *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlEndpoints   *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents  *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlMetrics     *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlPeers       *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlRanges      *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlState       *ebpf.MapSpec `ebpf:"fl_state"`
+	FlViaStack    *ebpf.MapSpec `ebpf:"fl_via_stack"`
 }
 
 // FromOverlayVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FromOverlayVariableSpecs struct {
+	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
+	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
+	CfgPods4Mask     *ebpf.VariableSpec `ebpf:"cfg_pods4_mask"`
+	CfgPods6         *ebpf.VariableSpec `ebpf:"cfg_pods6"`
+	CfgPods6Mask     *ebpf.VariableSpec `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.VariableSpec `ebpf:"cfg_router_mac"`
+	CfgTunnelAddress *ebpf.VariableSpec `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.VariableSpec `ebpf:"cfg_tunnel_ifindex"`
+	CfgTunnelIpv6    *ebpf.VariableSpec `ebpf:"cfg_tunnel_ipv6"`
+	CfgTunnelPort    *ebpf.VariableSpec `ebpf:"cfg_tunnel_port"`
+	CfgUplinkIfindex *ebpf.VariableSpec `ebpf:"cfg_uplink_ifindex"`
 	CfgVni           *ebpf.VariableSpec `ebpf:"cfg_vni"`
 }
 
@@ -114,17 +140,25 @@ func (o *FromOverlayObjects) Close() error {
 //
 // It can be passed to LoadFromOverlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FromOverlayMaps struct {
-	FlEndpoints *ebpf.Map `ebpf:"fl_endpoints"`
-	FlMetrics   *ebpf.Map `ebpf:"fl_metrics"`
-	FlRanges    *ebpf.Map `ebpf:"fl_ranges"`
-	FlViaStack  *ebpf.Map `ebpf:"fl_via_stack"`
+	FlConnections *ebpf.Map `ebpf:"fl_connections"`
+	FlEndpoints   *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents  *ebpf.Map `ebpf:"fl_flow_events"`
+	FlMetrics     *ebpf.Map `ebpf:"fl_metrics"`
+	FlPeers       *ebpf.Map `ebpf:"fl_peers"`
+	FlRanges      *ebpf.Map `ebpf:"fl_ranges"`
+	FlState       *ebpf.Map `ebpf:"fl_state"`
+	FlViaStack    *ebpf.Map `ebpf:"fl_via_stack"`
 }
 
 func (m *FromOverlayMaps) Close() error {
 	return _FromOverlayClose(
+		m.FlConnections,
 		m.FlEndpoints,
+		m.FlFlowEvents,
 		m.FlMetrics,
+		m.FlPeers,
 		m.FlRanges,
+		m.FlState,
 		m.FlViaStack,
 	)
 }
@@ -133,10 +167,19 @@ func (m *FromOverlayMaps) Close() error {
 //
 // It can be passed to LoadFromOverlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FromOverlayVariables struct {
+	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
+	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`
+	CfgPods4Mask     *ebpf.Variable `ebpf:"cfg_pods4_mask"`
+	CfgPods6         *ebpf.Variable `ebpf:"cfg_pods6"`
+	CfgPods6Mask     *ebpf.Variable `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.Variable `ebpf:"cfg_router_mac"`
+	CfgTunnelAddress *ebpf.Variable `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.Variable `ebpf:"cfg_tunnel_ifindex"`
+	CfgTunnelIpv6    *ebpf.Variable `ebpf:"cfg_tunnel_ipv6"`
+	CfgTunnelPort    *ebpf.Variable `ebpf:"cfg_tunnel_port"`
+	CfgUplinkIfindex *ebpf.Variable `ebpf:"cfg_uplink_ifindex"`
 	CfgVni           *ebpf.Variable `ebpf:"cfg_vni"`
 }
 

@@ -16,15 +16,28 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	FromPodMapFlConnections    = "fl_connections"
 	FromPodMapFlEndpoints      = "fl_endpoints"
+	FromPodMapFlFlowEvents     = "fl_flow_events"
 	FromPodMapFlMetrics        = "fl_metrics"
+	FromPodMapFlPeers          = "fl_peers"
 	FromPodMapFlRanges         = "fl_ranges"
+	FromPodMapFlState          = "fl_state"
 	FromPodMapFlViaStack       = "fl_via_stack"
 	FromPodProgFromPod         = "from_pod"
+	FromPodVarCfgFlowMask      = "cfg_flow_mask"
 	FromPodVarCfgGateway4      = "cfg_gateway4"
 	FromPodVarCfgGateway6      = "cfg_gateway6"
+	FromPodVarCfgPods4         = "cfg_pods4"
+	FromPodVarCfgPods4Mask     = "cfg_pods4_mask"
+	FromPodVarCfgPods6         = "cfg_pods6"
+	FromPodVarCfgPods6Mask     = "cfg_pods6_mask"
 	FromPodVarCfgRouterMac     = "cfg_router_mac"
+	FromPodVarCfgTunnelAddress = "cfg_tunnel_address"
 	FromPodVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
+	FromPodVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
+	FromPodVarCfgTunnelPort    = "cfg_tunnel_port"
+	FromPodVarCfgUplinkIfindex = "cfg_uplink_ifindex"
 	FromPodVarCfgVni           = "cfg_vni"
 )
 
@@ -77,20 +90,33 @@ type FromPodProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FromPodMapSpecs struct {
-	FlEndpoints *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlMetrics   *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlRanges    *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlViaStack  *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlConnections *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlEndpoints   *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents  *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlMetrics     *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlPeers       *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlRanges      *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlState       *ebpf.MapSpec `ebpf:"fl_state"`
+	FlViaStack    *ebpf.MapSpec `ebpf:"fl_via_stack"`
 }
 
 // FromPodVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FromPodVariableSpecs struct {
+	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
+	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
+	CfgPods4Mask     *ebpf.VariableSpec `ebpf:"cfg_pods4_mask"`
+	CfgPods6         *ebpf.VariableSpec `ebpf:"cfg_pods6"`
+	CfgPods6Mask     *ebpf.VariableSpec `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.VariableSpec `ebpf:"cfg_router_mac"`
+	CfgTunnelAddress *ebpf.VariableSpec `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.VariableSpec `ebpf:"cfg_tunnel_ifindex"`
+	CfgTunnelIpv6    *ebpf.VariableSpec `ebpf:"cfg_tunnel_ipv6"`
+	CfgTunnelPort    *ebpf.VariableSpec `ebpf:"cfg_tunnel_port"`
+	CfgUplinkIfindex *ebpf.VariableSpec `ebpf:"cfg_uplink_ifindex"`
 	CfgVni           *ebpf.VariableSpec `ebpf:"cfg_vni"`
 }
 
@@ -114,17 +140,25 @@ func (o *FromPodObjects) Close() error {
 //
 // It can be passed to LoadFromPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FromPodMaps struct {
-	FlEndpoints *ebpf.Map `ebpf:"fl_endpoints"`
-	FlMetrics   *ebpf.Map `ebpf:"fl_metrics"`
-	FlRanges    *ebpf.Map `ebpf:"fl_ranges"`
-	FlViaStack  *ebpf.Map `ebpf:"fl_via_stack"`
+	FlConnections *ebpf.Map `ebpf:"fl_connections"`
+	FlEndpoints   *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents  *ebpf.Map `ebpf:"fl_flow_events"`
+	FlMetrics     *ebpf.Map `ebpf:"fl_metrics"`
+	FlPeers       *ebpf.Map `ebpf:"fl_peers"`
+	FlRanges      *ebpf.Map `ebpf:"fl_ranges"`
+	FlState       *ebpf.Map `ebpf:"fl_state"`
+	FlViaStack    *ebpf.Map `ebpf:"fl_via_stack"`
 }
 
 func (m *FromPodMaps) Close() error {
 	return _FromPodClose(
+		m.FlConnections,
 		m.FlEndpoints,
+		m.FlFlowEvents,
 		m.FlMetrics,
+		m.FlPeers,
 		m.FlRanges,
+		m.FlState,
 		m.FlViaStack,
 	)
 }
@@ -133,10 +167,19 @@ func (m *FromPodMaps) Close() error {
 //
 // It can be passed to LoadFromPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FromPodVariables struct {
+	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
+	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`
+	CfgPods4Mask     *ebpf.Variable `ebpf:"cfg_pods4_mask"`
+	CfgPods6         *ebpf.Variable `ebpf:"cfg_pods6"`
+	CfgPods6Mask     *ebpf.Variable `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.Variable `ebpf:"cfg_router_mac"`
+	CfgTunnelAddress *ebpf.Variable `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.Variable `ebpf:"cfg_tunnel_ifindex"`
+	CfgTunnelIpv6    *ebpf.Variable `ebpf:"cfg_tunnel_ipv6"`
+	CfgTunnelPort    *ebpf.Variable `ebpf:"cfg_tunnel_port"`
+	CfgUplinkIfindex *ebpf.Variable `ebpf:"cfg_uplink_ifindex"`
 	CfgVni           *ebpf.Variable `ebpf:"cfg_vni"`
 }
 

@@ -2,8 +2,10 @@
 
 package bpf
 
-//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -type address -type endpoint -type range_key -type range -type flow -type flow_note -type counter -type layout_version -type range_flag -type hook -type reason layout layout/layout.c -- -Iinclude
+//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -type address -type endpoint -type range_key -type range -type peer -type flow -type flow_note -type path -type connection -type state -type counter -type layout_version -type range_flag -type path_kind -type path_flag -type connection_flag -type flow_event -type hook -type reason layout layout/layout.c -- -Iinclude
 //go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types FromPod cni/from_pod.c -- -Iinclude
 //go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types ToPod cni/to_pod.c -- -Iinclude
 //go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types FromOverlay cni/from_overlay.c -- -Iinclude
 //go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types ToOverlay cni/to_overlay.c -- -Iinclude
+//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types FromUplink cni/from_uplink.c -- -Iinclude
+//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types ToUplink cni/to_uplink.c -- -Iinclude

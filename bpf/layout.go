@@ -9,7 +9,10 @@ import (
 
 // LayoutVersion is the version of everything that layout.h describes; maps of another
 // version cannot be read.
-const LayoutVersion = layoutLayoutVersionLAYOUT_VERSION
+const LayoutVersion = int(layoutLayoutVersionLAYOUT_VERSION)
+
+// NotesVersion is that of the notes of flows via the stack.
+const NotesVersion = int(layoutLayoutVersionNOTES_VERSION)
 
 // The types of layout.h. See there for their meaning.
 type (
@@ -17,18 +20,60 @@ type (
 	Endpoint = layoutEndpoint
 	RangeKey = layoutRangeKey
 	Range    = layoutRange
+	Peer     = layoutPeer
 	Flow     = layoutFlow
 	FlowNote = layoutFlowNote
 	Counter  = layoutCounter
-	Hook     = layoutHook
-	Reason   = layoutReason
+	Path     = layoutPath
+	State    = layoutState
+	// Connection is a row of fl_connections.
+	Connection = layoutConnection
+	FlowEvent  = layoutFlowEvent
+	Hook       = layoutHook
+	Reason     = layoutReason
 )
 
 // Flags of Range.
 const (
 	RangeLocal      = uint8(layoutRangeFlagRANGE_LOCAL)
 	RangeTunnelIPv6 = uint8(layoutRangeFlagRANGE_TUNNEL_IPV6)
+	RangeNative     = uint8(layoutRangeFlagRANGE_NATIVE)
 )
+
+// Kinds of Path.
+const (
+	PathNone   = uint8(layoutPathKindPATH_NONE)
+	PathPod    = uint8(layoutPathKindPATH_POD)
+	PathNative = uint8(layoutPathKindPATH_NATIVE)
+	PathTunnel = uint8(layoutPathKindPATH_TUNNEL)
+)
+
+// PathFromTunnel is a flag of Path.
+const PathFromTunnel = uint8(layoutPathFlagPATH_FROM_TUNNEL)
+
+// Flags of Connection; the first two are shifted by one for direction 1.
+const (
+	ConnectionSeen = uint8(layoutConnectionFlagCONNECTION_SEEN)
+	ConnectionFin  = uint8(layoutConnectionFlagCONNECTION_FIN)
+	ConnectionRst  = uint8(layoutConnectionFlagCONNECTION_RST)
+)
+
+// What can happen to a row of fl_connections.
+const (
+	FlowCreated           = layoutFlowEventFLOW_CREATED
+	FlowDecidedAnew       = layoutFlowEventFLOW_DECIDED_ANEW
+	FlowEvictedClosed     = layoutFlowEventFLOW_EVICTED_CLOSED
+	FlowEvictedUnanswered = layoutFlowEventFLOW_EVICTED_UNANSWERED
+	FlowTableFull         = layoutFlowEventFLOW_TABLE_FULL
+	FlowContended         = layoutFlowEventFLOW_CONTENDED
+	FlowEventCount        = layoutFlowEventFLOW_EVENT_COUNT
+)
+
+// FlowWays is how many rows a connection may stand in (FLOW_WAYS in connection.h).
+const FlowWays = 8
+
+// TickShift is how far the nanoseconds of the monotonic clock are shifted for a tick.
+const TickShift = 30
 
 // Hooks, in the order of the counters.
 const (
@@ -36,6 +81,8 @@ const (
 	HookToPod       = layoutHookHOOK_TO_POD
 	HookFromOverlay = layoutHookHOOK_FROM_OVERLAY
 	HookToOverlay   = layoutHookHOOK_TO_OVERLAY
+	HookFromUplink  = layoutHookHOOK_FROM_UPLINK
+	HookToUplink    = layoutHookHOOK_TO_UPLINK
 	HookCount       = layoutHookHOOK_COUNT
 )
 
@@ -51,6 +98,8 @@ const (
 	ReasonNDReply       = layoutReasonREASON_ND_REPLY
 	ReasonFragment      = layoutReasonREASON_FRAGMENT
 	ReasonOther         = layoutReasonREASON_OTHER
+	ReasonNative        = layoutReasonREASON_NATIVE
+	ReasonTooBig        = layoutReasonREASON_TOO_BIG
 	ReasonDrop          = layoutReasonREASON_DROP
 	ReasonDropTruncated = layoutReasonREASON_DROP_TRUNCATED
 	ReasonDropProtocol  = layoutReasonREASON_DROP_PROTOCOL
@@ -61,6 +110,7 @@ const (
 	ReasonDropNotHere   = layoutReasonREASON_DROP_NOT_HERE
 	ReasonDropVNI       = layoutReasonREASON_DROP_VNI
 	ReasonDropKernel    = layoutReasonREASON_DROP_KERNEL
+	ReasonDropStranger  = layoutReasonREASON_DROP_STRANGER
 	ReasonSlots         = layoutReasonREASON_SLOTS
 )
 
@@ -106,6 +156,8 @@ var hookNames = map[Hook]string{
 	HookToPod:       "to_pod",
 	HookFromOverlay: "from_overlay",
 	HookToOverlay:   "to_overlay",
+	HookFromUplink:  "from_uplink",
+	HookToUplink:    "to_uplink",
 }
 
 // HookName returns the name of a hook, "" for none.
@@ -121,6 +173,8 @@ var reasonNames = map[Reason]string{
 	ReasonNDReply:       "nd_reply",
 	ReasonFragment:      "fragment",
 	ReasonOther:         "other",
+	ReasonNative:        "native",
+	ReasonTooBig:        "too_big",
 	ReasonDropTruncated: "truncated",
 	ReasonDropProtocol:  "unknown_protocol",
 	ReasonDropSource:    "spoofed_source",
@@ -130,7 +184,20 @@ var reasonNames = map[Reason]string{
 	ReasonDropNotHere:   "not_here",
 	ReasonDropVNI:       "foreign_vni",
 	ReasonDropKernel:    "kernel_refused",
+	ReasonDropStranger:  "stranger",
 }
 
 // ReasonName returns the name of a reason, "" for a slot without one.
 func ReasonName(r Reason) string { return reasonNames[r] }
+
+var flowEventNames = map[FlowEvent]string{
+	FlowCreated:           "created",
+	FlowDecidedAnew:       "decided_anew",
+	FlowEvictedClosed:     "evicted_closed",
+	FlowEvictedUnanswered: "evicted_unanswered",
+	FlowTableFull:         "table_full",
+	FlowContended:         "contended",
+}
+
+// FlowEventName returns the name of an event, "" for none.
+func FlowEventName(e FlowEvent) string { return flowEventNames[e] }

@@ -18,6 +18,26 @@ type layoutAddress struct {
 	Word [4]uint32
 }
 
+type layoutConnection struct {
+	_        structs.HostLayout
+	Flow     layoutFlow
+	Remote   layoutAddress
+	Sequence uint32
+	Epoch    uint32
+	Path     [2]layoutPath
+	Seen     uint32
+	Flags    uint8
+	Pad      [3]uint8
+}
+
+type layoutConnectionFlag uint32
+
+const (
+	layoutConnectionFlagCONNECTION_SEEN layoutConnectionFlag = 1
+	layoutConnectionFlagCONNECTION_FIN  layoutConnectionFlag = 4
+	layoutConnectionFlagCONNECTION_RST  layoutConnectionFlag = 16
+)
+
 type layoutCounter struct {
 	_       structs.HostLayout
 	Packets uint64
@@ -41,6 +61,18 @@ type layoutFlow struct {
 	Pad      [3]uint8
 }
 
+type layoutFlowEvent uint32
+
+const (
+	layoutFlowEventFLOW_CREATED            layoutFlowEvent = 0
+	layoutFlowEventFLOW_DECIDED_ANEW       layoutFlowEvent = 1
+	layoutFlowEventFLOW_EVICTED_CLOSED     layoutFlowEvent = 2
+	layoutFlowEventFLOW_EVICTED_UNANSWERED layoutFlowEvent = 3
+	layoutFlowEventFLOW_TABLE_FULL         layoutFlowEvent = 4
+	layoutFlowEventFLOW_CONTENDED          layoutFlowEvent = 5
+	layoutFlowEventFLOW_EVENT_COUNT        layoutFlowEvent = 6
+)
+
 type layoutFlowNote struct {
 	_     structs.HostLayout
 	Noted uint32
@@ -53,20 +85,56 @@ const (
 	layoutHookHOOK_TO_POD       layoutHook = 1
 	layoutHookHOOK_FROM_OVERLAY layoutHook = 2
 	layoutHookHOOK_TO_OVERLAY   layoutHook = 3
-	layoutHookHOOK_COUNT        layoutHook = 4
+	layoutHookHOOK_FROM_UPLINK  layoutHook = 4
+	layoutHookHOOK_TO_UPLINK    layoutHook = 5
+	layoutHookHOOK_COUNT        layoutHook = 6
 )
 
 type layoutLayoutVersion uint32
 
 const (
-	layoutLayoutVersionLAYOUT_VERSION layoutLayoutVersion = 1
+	layoutLayoutVersionLAYOUT_VERSION layoutLayoutVersion = 2
+	layoutLayoutVersionNOTES_VERSION  layoutLayoutVersion = 1
 )
+
+type layoutPath struct {
+	_       structs.HostLayout
+	From    uint32
+	Ifindex uint32
+	ToMac   [6]uint8
+	FromMac [6]uint8
+	Checked uint32
+	Mtu     uint16
+	Kind    uint8
+	Flags   uint8
+}
+
+type layoutPathFlag uint32
+
+const (
+	layoutPathFlagPATH_FROM_TUNNEL layoutPathFlag = 1
+)
+
+type layoutPathKind uint32
+
+const (
+	layoutPathKindPATH_NONE   layoutPathKind = 0
+	layoutPathKindPATH_POD    layoutPathKind = 1
+	layoutPathKindPATH_NATIVE layoutPathKind = 2
+	layoutPathKindPATH_TUNNEL layoutPathKind = 3
+)
+
+type layoutPeer struct {
+	_     structs.HostLayout
+	Known uint32
+}
 
 type layoutRange struct {
 	_      structs.HostLayout
 	Tunnel layoutAddress
 	Flags  uint8
-	Pad    [3]uint8
+	Pad    uint8
+	Mtu    uint16
 }
 
 type layoutRangeFlag uint32
@@ -74,6 +142,7 @@ type layoutRangeFlag uint32
 const (
 	layoutRangeFlagRANGE_LOCAL       layoutRangeFlag = 1
 	layoutRangeFlagRANGE_TUNNEL_IPV6 layoutRangeFlag = 2
+	layoutRangeFlagRANGE_NATIVE      layoutRangeFlag = 4
 )
 
 type layoutRangeKey struct {
@@ -94,6 +163,8 @@ const (
 	layoutReasonREASON_ND_REPLY       layoutReason = 6
 	layoutReasonREASON_FRAGMENT       layoutReason = 7
 	layoutReasonREASON_OTHER          layoutReason = 8
+	layoutReasonREASON_NATIVE         layoutReason = 9
+	layoutReasonREASON_TOO_BIG        layoutReason = 10
 	layoutReasonREASON_DROP           layoutReason = 16
 	layoutReasonREASON_DROP_TRUNCATED layoutReason = 16
 	layoutReasonREASON_DROP_PROTOCOL  layoutReason = 17
@@ -104,23 +175,39 @@ const (
 	layoutReasonREASON_DROP_NOT_HERE  layoutReason = 22
 	layoutReasonREASON_DROP_VNI       layoutReason = 23
 	layoutReasonREASON_DROP_KERNEL    layoutReason = 24
+	layoutReasonREASON_DROP_STRANGER  layoutReason = 25
 	layoutReasonREASON_SLOTS          layoutReason = 32
 )
+
+type layoutState struct {
+	_     structs.HostLayout
+	Seed  uint64
+	Epoch uint32
+	Pad   uint32
+}
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	layoutVarEmitCounter       = "emit_counter"
-	layoutVarEmitEndpoint      = "emit_endpoint"
-	layoutVarEmitFlow          = "emit_flow"
-	layoutVarEmitFlowNote      = "emit_flow_note"
-	layoutVarEmitHook          = "emit_hook"
-	layoutVarEmitLayoutVersion = "emit_layout_version"
-	layoutVarEmitRange         = "emit_range"
-	layoutVarEmitRangeFlag     = "emit_range_flag"
-	layoutVarEmitRangeKey      = "emit_range_key"
-	layoutVarEmitReason        = "emit_reason"
+	layoutVarEmitConnection     = "emit_connection"
+	layoutVarEmitConnectionFlag = "emit_connection_flag"
+	layoutVarEmitCounter        = "emit_counter"
+	layoutVarEmitEndpoint       = "emit_endpoint"
+	layoutVarEmitFlow           = "emit_flow"
+	layoutVarEmitFlowEvent      = "emit_flow_event"
+	layoutVarEmitFlowNote       = "emit_flow_note"
+	layoutVarEmitHook           = "emit_hook"
+	layoutVarEmitLayoutVersion  = "emit_layout_version"
+	layoutVarEmitPath           = "emit_path"
+	layoutVarEmitPathFlag       = "emit_path_flag"
+	layoutVarEmitPathKind       = "emit_path_kind"
+	layoutVarEmitPeer           = "emit_peer"
+	layoutVarEmitRange          = "emit_range"
+	layoutVarEmitRangeFlag      = "emit_range_flag"
+	layoutVarEmitRangeKey       = "emit_range_key"
+	layoutVarEmitReason         = "emit_reason"
+	layoutVarEmitState          = "emit_state"
 )
 
 // loadLayout returns the embedded CollectionSpec for layout.
@@ -177,16 +264,24 @@ type layoutMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutVariableSpecs struct {
-	EmitCounter       *ebpf.VariableSpec `ebpf:"emit_counter"`
-	EmitEndpoint      *ebpf.VariableSpec `ebpf:"emit_endpoint"`
-	EmitFlow          *ebpf.VariableSpec `ebpf:"emit_flow"`
-	EmitFlowNote      *ebpf.VariableSpec `ebpf:"emit_flow_note"`
-	EmitHook          *ebpf.VariableSpec `ebpf:"emit_hook"`
-	EmitLayoutVersion *ebpf.VariableSpec `ebpf:"emit_layout_version"`
-	EmitRange         *ebpf.VariableSpec `ebpf:"emit_range"`
-	EmitRangeFlag     *ebpf.VariableSpec `ebpf:"emit_range_flag"`
-	EmitRangeKey      *ebpf.VariableSpec `ebpf:"emit_range_key"`
-	EmitReason        *ebpf.VariableSpec `ebpf:"emit_reason"`
+	EmitConnection     *ebpf.VariableSpec `ebpf:"emit_connection"`
+	EmitConnectionFlag *ebpf.VariableSpec `ebpf:"emit_connection_flag"`
+	EmitCounter        *ebpf.VariableSpec `ebpf:"emit_counter"`
+	EmitEndpoint       *ebpf.VariableSpec `ebpf:"emit_endpoint"`
+	EmitFlow           *ebpf.VariableSpec `ebpf:"emit_flow"`
+	EmitFlowEvent      *ebpf.VariableSpec `ebpf:"emit_flow_event"`
+	EmitFlowNote       *ebpf.VariableSpec `ebpf:"emit_flow_note"`
+	EmitHook           *ebpf.VariableSpec `ebpf:"emit_hook"`
+	EmitLayoutVersion  *ebpf.VariableSpec `ebpf:"emit_layout_version"`
+	EmitPath           *ebpf.VariableSpec `ebpf:"emit_path"`
+	EmitPathFlag       *ebpf.VariableSpec `ebpf:"emit_path_flag"`
+	EmitPathKind       *ebpf.VariableSpec `ebpf:"emit_path_kind"`
+	EmitPeer           *ebpf.VariableSpec `ebpf:"emit_peer"`
+	EmitRange          *ebpf.VariableSpec `ebpf:"emit_range"`
+	EmitRangeFlag      *ebpf.VariableSpec `ebpf:"emit_range_flag"`
+	EmitRangeKey       *ebpf.VariableSpec `ebpf:"emit_range_key"`
+	EmitReason         *ebpf.VariableSpec `ebpf:"emit_reason"`
+	EmitState          *ebpf.VariableSpec `ebpf:"emit_state"`
 }
 
 // layoutObjects contains all objects after they have been loaded into the kernel.
@@ -219,16 +314,24 @@ func (m *layoutMaps) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutVariables struct {
-	EmitCounter       *ebpf.Variable `ebpf:"emit_counter"`
-	EmitEndpoint      *ebpf.Variable `ebpf:"emit_endpoint"`
-	EmitFlow          *ebpf.Variable `ebpf:"emit_flow"`
-	EmitFlowNote      *ebpf.Variable `ebpf:"emit_flow_note"`
-	EmitHook          *ebpf.Variable `ebpf:"emit_hook"`
-	EmitLayoutVersion *ebpf.Variable `ebpf:"emit_layout_version"`
-	EmitRange         *ebpf.Variable `ebpf:"emit_range"`
-	EmitRangeFlag     *ebpf.Variable `ebpf:"emit_range_flag"`
-	EmitRangeKey      *ebpf.Variable `ebpf:"emit_range_key"`
-	EmitReason        *ebpf.Variable `ebpf:"emit_reason"`
+	EmitConnection     *ebpf.Variable `ebpf:"emit_connection"`
+	EmitConnectionFlag *ebpf.Variable `ebpf:"emit_connection_flag"`
+	EmitCounter        *ebpf.Variable `ebpf:"emit_counter"`
+	EmitEndpoint       *ebpf.Variable `ebpf:"emit_endpoint"`
+	EmitFlow           *ebpf.Variable `ebpf:"emit_flow"`
+	EmitFlowEvent      *ebpf.Variable `ebpf:"emit_flow_event"`
+	EmitFlowNote       *ebpf.Variable `ebpf:"emit_flow_note"`
+	EmitHook           *ebpf.Variable `ebpf:"emit_hook"`
+	EmitLayoutVersion  *ebpf.Variable `ebpf:"emit_layout_version"`
+	EmitPath           *ebpf.Variable `ebpf:"emit_path"`
+	EmitPathFlag       *ebpf.Variable `ebpf:"emit_path_flag"`
+	EmitPathKind       *ebpf.Variable `ebpf:"emit_path_kind"`
+	EmitPeer           *ebpf.Variable `ebpf:"emit_peer"`
+	EmitRange          *ebpf.Variable `ebpf:"emit_range"`
+	EmitRangeFlag      *ebpf.Variable `ebpf:"emit_range_flag"`
+	EmitRangeKey       *ebpf.Variable `ebpf:"emit_range_key"`
+	EmitReason         *ebpf.Variable `ebpf:"emit_reason"`
+	EmitState          *ebpf.Variable `ebpf:"emit_state"`
 }
 
 // layoutPrograms contains all programs after they have been loaded into the kernel.

@@ -174,11 +174,11 @@ func FuzzPackets(f *testing.F) {
 			return // the kernel takes no such packet for a run
 		}
 		k.t = t
-		for _, s := range specs {
-			switch action, _ := k.run(s.hook, in); action {
+		for _, s := range bpf.Programs() {
+			switch action, _ := k.run(s.Hook, in); action {
 			case actOK, actShot, actRedirect:
 			default:
-				t.Errorf("%s: action %d", bpf.HookName(s.hook), action)
+				t.Errorf("%s: action %d", bpf.HookName(s.Hook), action)
 			}
 		}
 	})

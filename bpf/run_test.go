@@ -3,6 +3,7 @@
 package bpf_test
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"os"
@@ -31,6 +32,9 @@ const (
 	otherIfindex  = 4242
 	tunnelIfindex = 4243
 	testVNI       = 1
+
+	testSeed        = 0x5eed
+	testFlowEntries = 1024
 )
 
 var (
@@ -43,7 +47,7 @@ var (
 	other4, other6     = netip.MustParseAddr("10.1.0.11"), netip.MustParseAddr("fd00:1::b")
 	remote4, remote6   = netip.MustParseAddr("10.2.0.10"), netip.MustParseAddr("fd00:2::a")
 	outside4, outside6 = netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("2001:db8::9")
-	node4, node6       = netip.MustParseAddr("172.16.0.2"), netip.MustParseAddr("fd64::2")
+	self4, node4       = netip.MustParseAddr("172.16.0.1"), netip.MustParseAddr("172.16.0.2")
 )
 
 // kernel has all programs loaded, sharing fresh maps.
@@ -54,16 +58,6 @@ type kernel struct {
 	tunnel   *ebpf.Program // runs from_overlay on a packet that has a tunnel key
 }
 
-var specs = []struct {
-	hook bpf.Hook
-	load func() (*ebpf.CollectionSpec, error)
-}{
-	{bpf.HookFromPod, bpf.LoadFromPod},
-	{bpf.HookToPod, bpf.LoadToPod},
-	{bpf.HookFromOverlay, bpf.LoadFromOverlay},
-	{bpf.HookToOverlay, bpf.LoadToOverlay},
-}
-
 func newKernel(t testing.TB) *kernel {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -71,11 +65,13 @@ func newKernel(t testing.TB) *kernel {
 	}
 	must(t, rlimit.RemoveMemlock())
 	k := &kernel{t: t, programs: map[bpf.Hook]*ebpf.Program{}, maps: map[string]*ebpf.Map{}}
-	for _, s := range specs {
-		spec, err := s.load()
+	for _, p := range bpf.Programs() {
+		spec, err := p.Load()
 		must(t, err)
-		k.load(s.hook, spec)
+		k.load(p.Hook, spec)
 	}
+	k.put("fl_state", uint32(0), bpf.State{Seed: testSeed, Epoch: 1})
+	k.put("fl_peers", bpf.AddressOf(node4), bpf.Peer{Known: 1})
 	k.tunnel = k.withTunnelKey(k.programs[bpf.HookFromOverlay], testVNI)
 	k.put("fl_endpoints", bpf.AddressOf(pod4), bpf.Endpoint{Ifindex: podIfindex, Mac: [6]byte(podMAC)})
 	k.put("fl_endpoints", bpf.AddressOf(pod6), bpf.Endpoint{Ifindex: podIfindex, Mac: [6]byte(podMAC)})
@@ -84,8 +80,8 @@ func newKernel(t testing.TB) *kernel {
 	for _, local := range []string{"10.1.0.0/24", "fd00:1::/64"} {
 		k.put("fl_ranges", bpf.RangeKeyOf(netip.MustParsePrefix(local)), bpf.Range{Flags: bpf.RangeLocal})
 	}
-	k.put("fl_ranges", bpf.RangeKeyOf(netip.MustParsePrefix("10.2.0.0/24")), bpf.Range{Tunnel: bpf.AddressOf(node4)})
-	k.put("fl_ranges", bpf.RangeKeyOf(netip.MustParsePrefix("fd00:2::/64")), bpf.Range{Tunnel: bpf.AddressOf(node6), Flags: bpf.RangeTunnelIPv6})
+	k.put("fl_ranges", bpf.RangeKeyOf(netip.MustParsePrefix("10.2.0.0/24")), bpf.Range{Tunnel: bpf.AddressOf(node4), Mtu: 1450})
+	k.put("fl_ranges", bpf.RangeKeyOf(netip.MustParsePrefix("fd00:2::/64")), bpf.Range{Tunnel: bpf.AddressOf(node4), Mtu: 1450})
 	return k
 }
 
@@ -94,6 +90,9 @@ func (k *kernel) load(hook bpf.Hook, spec *ebpf.CollectionSpec) {
 	shared := map[string]*ebpf.Map{}
 	for name, m := range spec.Maps {
 		m.Pinning = ebpf.PinNone
+		if name == "fl_connections" {
+			m.MaxEntries = testFlowEntries
+		}
 		if one, ok := k.maps[name]; ok {
 			shared[name] = one
 		}
@@ -104,6 +103,13 @@ func (k *kernel) load(hook bpf.Hook, spec *ebpf.CollectionSpec) {
 		"cfg_router_mac":     [6]byte(routerMAC),
 		"cfg_tunnel_ifindex": uint32(tunnelIfindex),
 		"cfg_vni":            uint32(testVNI),
+		"cfg_tunnel_port":    uint16(8472>>8 | 8472&0xff<<8),
+		"cfg_tunnel_address": bpf.AddressOf(self4).Word,
+		"cfg_pods4":          bpf.AddressOf(netip.MustParseAddr("10.1.0.0")).Word[3],
+		"cfg_pods4_mask":     bpf.AddressOf(netip.MustParseAddr("255.255.255.0")).Word[3],
+		"cfg_pods6":          bpf.AddressOf(netip.MustParseAddr("fd00:1::")).Word,
+		"cfg_pods6_mask":     bpf.AddressOf(netip.MustParseAddr("ffff:ffff:ffff:ffff::")).Word,
+		"cfg_flow_mask":      uint32(testFlowEntries - 1),
 	} {
 		if v, ok := spec.Variables[name]; ok {
 			must(k.t, v.Set(value))
@@ -130,15 +136,18 @@ func (k *kernel) withTunnelKey(next *ebpf.Program, vni int64) *ebpf.Program {
 	must(k.t, err)
 	k.t.Cleanup(func() { jump.Close() })
 	must(k.t, jump.Put(uint32(0), uint32(next.FD())))
-	const size = 28 // of struct bpf_tunnel_key up to local_ipv4
+	const size = 44 // of struct bpf_tunnel_key
 	code := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.Mov.Imm(asm.R0, 0)}
-	for offset := int16(-32); offset < 0; offset += 8 {
+	for offset := int16(-48); offset < 0; offset += 8 {
 		code = append(code, asm.StoreMem(asm.RFP, offset, asm.R0, asm.DWord))
 	}
 	code = append(code,
-		asm.StoreImm(asm.RFP, -32, vni, asm.Word),
-		asm.StoreImm(asm.RFP, -28, 0x01020304, asm.Word),
-		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, -32),
+		asm.StoreImm(asm.RFP, -48, vni, asm.Word),
+		// What the sender calls its own address is the remote one to the receiver.
+		asm.LoadImm(asm.R1, int64(binary.BigEndian.Uint32(node4.AsSlice())), asm.DWord),
+		asm.StoreMem(asm.RFP, -20, asm.R1, asm.Word),
+		asm.Mov.Reg(asm.R1, asm.R6),
+		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, -48),
 		asm.Mov.Imm(asm.R3, size), asm.Mov.Imm(asm.R4, 0),
 		asm.FnSkbSetTunnelKey.Call(),
 		asm.Mov.Reg(asm.R1, asm.R6), asm.LoadMapPtr(asm.R2, jump.FD()), asm.Mov.Imm(asm.R3, 0),

@@ -16,11 +16,29 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ToPodMapFlEndpoints = "fl_endpoints"
-	ToPodMapFlMetrics   = "fl_metrics"
-	ToPodMapFlRanges    = "fl_ranges"
-	ToPodMapFlViaStack  = "fl_via_stack"
-	ToPodProgToPod      = "to_pod"
+	ToPodMapFlConnections    = "fl_connections"
+	ToPodMapFlEndpoints      = "fl_endpoints"
+	ToPodMapFlFlowEvents     = "fl_flow_events"
+	ToPodMapFlMetrics        = "fl_metrics"
+	ToPodMapFlPeers          = "fl_peers"
+	ToPodMapFlRanges         = "fl_ranges"
+	ToPodMapFlState          = "fl_state"
+	ToPodMapFlViaStack       = "fl_via_stack"
+	ToPodProgToPod           = "to_pod"
+	ToPodVarCfgFlowMask      = "cfg_flow_mask"
+	ToPodVarCfgGateway4      = "cfg_gateway4"
+	ToPodVarCfgGateway6      = "cfg_gateway6"
+	ToPodVarCfgPods4         = "cfg_pods4"
+	ToPodVarCfgPods4Mask     = "cfg_pods4_mask"
+	ToPodVarCfgPods6         = "cfg_pods6"
+	ToPodVarCfgPods6Mask     = "cfg_pods6_mask"
+	ToPodVarCfgRouterMac     = "cfg_router_mac"
+	ToPodVarCfgTunnelAddress = "cfg_tunnel_address"
+	ToPodVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
+	ToPodVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
+	ToPodVarCfgTunnelPort    = "cfg_tunnel_port"
+	ToPodVarCfgUplinkIfindex = "cfg_uplink_ifindex"
+	ToPodVarCfgVni           = "cfg_vni"
 )
 
 // LoadToPod returns the embedded CollectionSpec for ToPod.
@@ -72,16 +90,34 @@ type ToPodProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ToPodMapSpecs struct {
-	FlEndpoints *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlMetrics   *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlRanges    *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlViaStack  *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlConnections *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlEndpoints   *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents  *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlMetrics     *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlPeers       *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlRanges      *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlState       *ebpf.MapSpec `ebpf:"fl_state"`
+	FlViaStack    *ebpf.MapSpec `ebpf:"fl_via_stack"`
 }
 
 // ToPodVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ToPodVariableSpecs struct {
+	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
+	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
+	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
+	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
+	CfgPods4Mask     *ebpf.VariableSpec `ebpf:"cfg_pods4_mask"`
+	CfgPods6         *ebpf.VariableSpec `ebpf:"cfg_pods6"`
+	CfgPods6Mask     *ebpf.VariableSpec `ebpf:"cfg_pods6_mask"`
+	CfgRouterMac     *ebpf.VariableSpec `ebpf:"cfg_router_mac"`
+	CfgTunnelAddress *ebpf.VariableSpec `ebpf:"cfg_tunnel_address"`
+	CfgTunnelIfindex *ebpf.VariableSpec `ebpf:"cfg_tunnel_ifindex"`
+	CfgTunnelIpv6    *ebpf.VariableSpec `ebpf:"cfg_tunnel_ipv6"`
+	CfgTunnelPort    *ebpf.VariableSpec `ebpf:"cfg_tunnel_port"`
+	CfgUplinkIfindex *ebpf.VariableSpec `ebpf:"cfg_uplink_ifindex"`
+	CfgVni           *ebpf.VariableSpec `ebpf:"cfg_vni"`
 }
 
 // ToPodObjects contains all objects after they have been loaded into the kernel.
@@ -104,17 +140,25 @@ func (o *ToPodObjects) Close() error {
 //
 // It can be passed to LoadToPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ToPodMaps struct {
-	FlEndpoints *ebpf.Map `ebpf:"fl_endpoints"`
-	FlMetrics   *ebpf.Map `ebpf:"fl_metrics"`
-	FlRanges    *ebpf.Map `ebpf:"fl_ranges"`
-	FlViaStack  *ebpf.Map `ebpf:"fl_via_stack"`
+	FlConnections *ebpf.Map `ebpf:"fl_connections"`
+	FlEndpoints   *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents  *ebpf.Map `ebpf:"fl_flow_events"`
+	FlMetrics     *ebpf.Map `ebpf:"fl_metrics"`
+	FlPeers       *ebpf.Map `ebpf:"fl_peers"`
+	FlRanges      *ebpf.Map `ebpf:"fl_ranges"`
+	FlState       *ebpf.Map `ebpf:"fl_state"`
+	FlViaStack    *ebpf.Map `ebpf:"fl_via_stack"`
 }
 
 func (m *ToPodMaps) Close() error {
 	return _ToPodClose(
+		m.FlConnections,
 		m.FlEndpoints,
+		m.FlFlowEvents,
 		m.FlMetrics,
+		m.FlPeers,
 		m.FlRanges,
+		m.FlState,
 		m.FlViaStack,
 	)
 }
@@ -123,6 +167,20 @@ func (m *ToPodMaps) Close() error {
 //
 // It can be passed to LoadToPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ToPodVariables struct {
+	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
+	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
+	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
+	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`
+	CfgPods4Mask     *ebpf.Variable `ebpf:"cfg_pods4_mask"`
+	CfgPods6         *ebpf.Variable `ebpf:"cfg_pods6"`
+	CfgPods6Mask     *ebpf.Variable `ebpf:"cfg_pods6_mask"`
+	CfgRouterMac     *ebpf.Variable `ebpf:"cfg_router_mac"`
+	CfgTunnelAddress *ebpf.Variable `ebpf:"cfg_tunnel_address"`
+	CfgTunnelIfindex *ebpf.Variable `ebpf:"cfg_tunnel_ifindex"`
+	CfgTunnelIpv6    *ebpf.Variable `ebpf:"cfg_tunnel_ipv6"`
+	CfgTunnelPort    *ebpf.Variable `ebpf:"cfg_tunnel_port"`
+	CfgUplinkIfindex *ebpf.Variable `ebpf:"cfg_uplink_ifindex"`
+	CfgVni           *ebpf.Variable `ebpf:"cfg_vni"`
 }
 
 // ToPodPrograms contains all programs after they have been loaded into the kernel.

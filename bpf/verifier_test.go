@@ -14,26 +14,26 @@ const mostVerified = 20000
 
 func TestEveryProgramPassesTheVerifier(t *testing.T) {
 	k := newKernel(t)
-	for _, s := range specs {
-		info, err := k.programs[s.hook].Info()
+	for _, s := range bpf.Programs() {
+		info, err := k.programs[s.Hook].Info()
 		must(t, err)
 		n, ok := info.VerifiedInstructions()
 		if !ok {
-			t.Fatalf("%s: the kernel does not say how many instructions it verified", bpf.HookName(s.hook))
+			t.Fatalf("%s: the kernel does not say how many instructions it verified", bpf.HookName(s.Hook))
 		}
 		size, err := info.TranslatedSize()
 		must(t, err)
-		t.Logf("%-12s %5d instructions, %6d verified", bpf.HookName(s.hook), size/8, n)
+		t.Logf("%-12s %5d instructions, %6d verified", bpf.HookName(s.Hook), size/8, n)
 		if n > mostVerified {
-			t.Errorf("%s: %d instructions verified, at most %d are wanted", bpf.HookName(s.hook), n, mostVerified)
+			t.Errorf("%s: %d instructions verified, at most %d are wanted", bpf.HookName(s.Hook), n, mostVerified)
 		}
 	}
 }
 
 // TestNamesFit: the kernel cuts longer names, and tools then show the wrong ones.
 func TestNamesFit(t *testing.T) {
-	for _, s := range specs {
-		spec, err := s.load()
+	for _, s := range bpf.Programs() {
+		spec, err := s.Load()
 		must(t, err)
 		for name := range spec.Maps {
 			if len(name) > 15 {
@@ -52,8 +52,8 @@ func TestEveryReasonHasAName(t *testing.T) {
 	k := newKernel(t)
 	seen := map[string]bool{"": true}
 	for r := range bpf.ReasonSlots {
-		forwarded := r <= bpf.ReasonOther
-		dropped := r >= bpf.ReasonDrop && r <= bpf.ReasonDropKernel
+		forwarded := r <= bpf.ReasonTooBig
+		dropped := r >= bpf.ReasonDrop && r <= bpf.ReasonDropStranger
 		name := bpf.ReasonName(r)
 		if (forwarded || dropped) && seen[name] {
 			t.Errorf("reason %d has no name of its own: %q", r, name)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* What other nodes send through the tunnel (tcx ingress of the tunnel device). */
-#include "flow.h"
+/* What other nodes send through the tunnel, as the tunnel device hands it on (tcx ingress
+ * of that device): first packets of connections, and whatever from_uplink does not take. */
 #include "forward.h"
+#include "quick.h"
+#include "via_stack.h"
 
 /* to_stack lets the stack have the packet; its MAC address is nobody's, so the stack must
  * be told that it is meant. */
@@ -11,22 +13,52 @@ static __always_inline int to_stack(struct __sk_buff *skb, enum reason reason)
 	return pass(skb, HOOK_FROM_OVERLAY, reason);
 }
 
-SEC("tc")
-int from_overlay(struct __sk_buff *skb)
+/* sender fills a with the other end of the tunnel. */
+static __always_inline int sender(struct __sk_buff *skb, struct address *a)
 {
 	struct bpf_tunnel_key key = {};
+
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), cfg_tunnel_ipv6 ? BPF_F_TUNINFO_IPV6 : 0) < 0 ||
+	    key.tunnel_id != cfg_vni)
+		return -1;
+	if (cfg_tunnel_ipv6)
+		copy_address(a, key.remote_ipv6);
+	else
+		map_ipv4(a, bpf_htonl(key.remote_ipv4));
+	return 0;
+}
+
+/* is_stranger says whether a tunnel packet comes from another node than its source
+ * address does. A source that is no pod may be any node's. */
+static __always_inline int is_stranger(const struct address *sender, const struct range *from)
+{
+	if (from)
+		return !same_address(sender, &from->tunnel);
+	return bpf_map_lookup_elem(&fl_peers, sender) == 0;
+}
+
+/* keep remembers the way of a packet to a pod, for when the next one meets from_uplink. */
+static __always_inline void keep(struct __sk_buff *skb, struct course *c, const struct state *s)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 epoch = c->epoch;
+
+	if (!cfg_uplink_ifindex || quick_parse(data + ETH_HLEN, end, skb->protocol, &c->packet) < 0)
+		return;
+	set_course(c, s);
+	c->epoch = epoch; /* that of before the rows were looked at */
+	c->path.from = cfg_uplink_ifindex;
+	c->path.flags = PATH_FROM_TUNNEL;
+	remember(c);
+}
+
+/* decide finds out about a packet: less than 0 when it is to the pod that the path says. */
+static __noinline int decide(struct __sk_buff *skb, struct course *c)
+{
 	struct packet p = {};
 	struct endpoint *ep;
 	struct range *from, *to;
 
-	/* Whether the outer packet is IPv4 or IPv6 is not known before; the flag must fit. */
-	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0) < 0 &&
-	    bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6) < 0)
-		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_VNI);
-	if (key.tunnel_id != cfg_vni)
-		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_VNI);
-	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
-		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_PROTOCOL);
 	if (parse(skb, &p) < 0)
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_TRUNCATED);
 	if (is_multicast(&p.dst))
@@ -34,6 +66,8 @@ int from_overlay(struct __sk_buff *skb)
 	from = lookup_range(&p.src);
 	if (from && (from->flags & RANGE_LOCAL))
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_SOURCE);
+	if (is_stranger(&c->remote, from))
+		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_STRANGER);
 
 	ep = bpf_map_lookup_elem(&fl_endpoints, &p.dst);
 	if (!ep) {
@@ -51,10 +85,32 @@ int from_overlay(struct __sk_buff *skb)
 		return to_stack(skb, REASON_FRAGMENT);
 	if (goes_via_stack(&p))
 		return to_stack(skb, REASON_VIA_STACK);
+	pod_path(&c->path, ep);
+	return -1;
+}
+
+SEC("tc")
+int from_overlay(struct __sk_buff *skb)
+{
+	struct state *s = shared_state();
+	struct course c = {};
+	int action;
+
+	if (!s)
+		return TC_ACT_SHOT;
+	c.epoch = READ_ONCE(s->epoch);
+	if (sender(skb, &c.remote) < 0)
+		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_VNI);
+	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
+		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_PROTOCOL);
+	action = decide(skb, &c);
+	if (action >= 0)
+		return action;
+	keep(skb, &c, s);
 	/* Newer kernels do this themselves on the way to the peer. */
 	if (bpf_skb_change_type(skb, PACKET_HOST) < 0)
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_KERNEL);
-	return to_pod_peer(skb, HOOK_FROM_OVERLAY, ep);
+	return to_pod_peer(skb, HOOK_FROM_OVERLAY, &c.path);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* What a pod sends, met where it enters the host (tcx ingress of the veth's host end). */
-#include "flow.h"
 #include "forward.h"
 #include "neighbour.h"
+#include "next_hop.h"
+#include "quick.h"
+#include "via_stack.h"
 
-SEC("tc")
-int from_pod(struct __sk_buff *skb)
+/* Ways that decide() finds, beside the actions of tc, which are not negative. */
+enum way {
+	WAY_POD = -1, /* to a pod of this node */
+	WAY_NODE = -2, /* to another node */
+};
+
+/* IP and TCP headers at their longest, for packets whose own are not known. */
+#define LONGEST_HEADERS 120
+
+/* decide finds the way of a packet for which none is remembered. */
+static __noinline int decide(struct __sk_buff *skb, struct course *c, struct ends *e)
 {
 	struct packet p = {};
 	struct endpoint *ep;
-	struct range *r;
+	struct range *r = 0;
 
-	if (skb->protocol == bpf_htons(ETH_P_ARP))
-		return answer_arp(skb);
-	if (skb->protocol == bpf_htons(ETH_P_IPV6) && nd_type(skb))
-		return answer_nd(skb);
-	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
-		return drop(skb, HOOK_FROM_POD, REASON_DROP_PROTOCOL);
 	if (parse(skb, &p) < 0)
 		return drop(skb, HOOK_FROM_POD, REASON_DROP_TRUNCATED);
 	if (is_multicast(&p.dst))
@@ -37,9 +42,87 @@ int from_pod(struct __sk_buff *skb)
 		return pass(skb, HOOK_FROM_POD, REASON_FRAGMENT);
 	if (goes_via_stack(&p))
 		return pass(skb, HOOK_FROM_POD, REASON_VIA_STACK);
-	if (ep)
-		return to_pod_peer(skb, HOOK_FROM_POD, ep);
-	return to_tunnel(skb, HOOK_FROM_POD, r);
+	c->path.flags = 0;
+	if (ep) {
+		pod_path(&c->path, ep);
+		return WAY_POD;
+	}
+	if (exceeds(skb, c->connection ? c->packet.headers : LONGEST_HEADERS, r->mtu))
+		return pass(skb, HOOK_FROM_POD, REASON_TOO_BIG);
+	c->path.kind = r->flags & RANGE_NATIVE ? PATH_NATIVE : PATH_TUNNEL;
+	c->path.mtu = r->mtu;
+	c->remote = r->tunnel;
+	e->src = p.src;
+	e->dst = p.dst;
+	return WAY_NODE;
+}
+
+/* start_to_node sends a packet to another node for which no way is remembered. */
+static __always_inline int start_to_node(struct __sk_buff *skb, struct course *c, const struct ends *e)
+{
+	switch (ask_next_hop(skb, c, e)) {
+	case HOP_FOUND:
+		remember(c);
+		break;
+	case HOP_UNRESOLVED:
+		break;
+	default:
+		if (c->path.kind == PATH_TUNNEL)
+			return to_device(skb, HOOK_FROM_POD, &c->remote);
+		return pass(skb, HOOK_FROM_POD, REASON_STACK);
+	}
+	return to_node(skb, HOOK_FROM_POD, c, HOP_ASK);
+}
+
+/* known_way sends a packet whose way is remembered, and returns less than 0 for others. */
+static __always_inline int known_way(struct __sk_buff *skb, struct course *c)
+{
+	__u32 known = find_path(c);
+
+	if (known == NO_ROW || c->path.from != skb->ifindex)
+		return -1;
+	if (c->path.kind == PATH_POD) {
+		saw(known, c);
+		return to_pod_peer(skb, HOOK_FROM_POD, &c->path);
+	}
+	if (c->path.checked != c->now || exceeds(skb, c->packet.headers, c->path.mtu))
+		return -1;
+	saw(known, c);
+	return to_node(skb, HOOK_FROM_POD, c, HOP_KNOWN);
+}
+
+SEC("tc")
+int from_pod(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct state *s = shared_state();
+	struct course c = {};
+	struct ends e;
+	int action;
+
+	if (!s)
+		return TC_ACT_SHOT;
+	if (quick_parse(data + ETH_HLEN, end, skb->protocol, &c.packet) == 0) {
+		set_course(&c, s);
+		action = known_way(skb, &c);
+		if (action >= 0)
+			return action;
+	} else if (skb->protocol == bpf_htons(ETH_P_ARP)) {
+		return answer_arp(skb);
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6) && nd_type(skb)) {
+		return answer_nd(skb);
+	} else if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)) {
+		return drop(skb, HOOK_FROM_POD, REASON_DROP_PROTOCOL);
+	}
+	action = decide(skb, &c, &e);
+	c.path.from = skb->ifindex;
+	c.path.checked = c.now;
+	if (action == WAY_NODE)
+		return start_to_node(skb, &c, &e);
+	if (action != WAY_POD)
+		return action;
+	remember(&c);
+	return to_pod_peer(skb, HOOK_FROM_POD, &c.path);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* What leaves through the tunnel (tcx egress of the tunnel device): packets of from_pod,
  * which have their tunnel key, and packets of the host's stack, which get it here. */
-#include "flow.h"
 #include "forward.h"
+#include "via_stack.h"
 
 SEC("tc")
 int to_overlay(struct __sk_buff *skb)
@@ -11,8 +11,7 @@ int to_overlay(struct __sk_buff *skb)
 	struct packet p = {};
 	struct range *r;
 
-	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0) == 0 ||
-	    bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6) == 0)
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), cfg_tunnel_ipv6 ? BPF_F_TUNINFO_IPV6 : 0) == 0)
 		return TC_ACT_OK; /* counted where it got the key */
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return drop(skb, HOOK_TO_OVERLAY, REASON_DROP_PROTOCOL);
@@ -24,7 +23,7 @@ int to_overlay(struct __sk_buff *skb)
 	if (!r || (r->flags & RANGE_LOCAL))
 		return drop(skb, HOOK_TO_OVERLAY, REASON_DROP_NO_PEER);
 	note_via_stack(&p);
-	if (set_tunnel(skb, r) < 0)
+	if (set_tunnel(skb, &r->tunnel) < 0)
 		return drop(skb, HOOK_TO_OVERLAY, REASON_DROP_KERNEL);
 	return pass(skb, HOOK_TO_OVERLAY, REASON_TUNNEL);
 }

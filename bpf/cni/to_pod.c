@@ -2,7 +2,7 @@
 /* What the host's stack sends to a pod (tcx egress of the veth's host end). Packets that
  * bypass the stack do not come here. */
 #include "count.h"
-#include "flow.h"
+#include "via_stack.h"
 
 SEC("tc")
 int to_pod(struct __sk_buff *skb)

@@ -16,3 +16,26 @@ volatile const __u32 cfg_tunnel_ifindex;
 
 /* The VXLAN network identifier of the cluster. */
 volatile const __u32 cfg_vni;
+
+/* The device that the node's address is on; 0 when it is no Ethernet device, and then all
+ * tunnel packets take the kernel's VXLAN device. */
+volatile const __u32 cfg_uplink_ifindex;
+
+/* The node's end of tunnels: an IPv6 address, or an IPv4 address in its mapped form. */
+volatile const __be32 cfg_tunnel_address[4];
+
+/* Whether tunnels run over IPv6. */
+volatile const __u8 cfg_tunnel_ipv6;
+
+/* The UDP port of VXLAN in network byte order. */
+volatile const __be16 cfg_tunnel_port;
+
+/* The node's range of pods of each family in the mapped form, and its mask; all ones in
+ * the mask of a family without one, which no address then matches. */
+volatile const __be32 cfg_pods4;
+volatile const __be32 cfg_pods4_mask;
+volatile const __be32 cfg_pods6[4];
+volatile const __be32 cfg_pods6_mask[4];
+
+/* Rows of fl_connections, less one. */
+volatile const __u32 cfg_flow_mask;

@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Which flows must take the host's network stack.
- *
- * Services are translated by the stack: pod A asks a service, the stack rewrites the
- * destination to pod B and sends the packet on, and the answer of B to A must meet the
- * stack again to be rewritten back. So the hooks where packets leave the stack towards
- * a pod note every flow between pods, and the hooks where packets could bypass the
- * stack look there first. */
+/* Flows: the two ends of what packets belong to, the same for both directions. */
 #pragma once
-#include "maps.h"
 #include "parse.h"
 
 /* precedes orders two addresses; any total order will do. */
@@ -26,58 +19,22 @@ static __always_inline int same_address(const struct address *x, const struct ad
 	       x->word[3] == y->word[3];
 }
 
-static __always_inline void flow_key(const struct packet *p, struct flow *f)
+/* flow_of fills f and returns the direction of the packet: 0 from end a to end b, else 1. */
+static __always_inline __u32 flow_of(const struct address *src, const struct address *dst, __be16 sport, __be16 dport,
+				     __u8 protocol, struct flow *f)
 {
-	int swap = precedes(&p->flow_dst, &p->flow_src);
+	int swap = same_address(src, dst) ? dport < sport : precedes(dst, src);
 
-	if (same_address(&p->flow_src, &p->flow_dst))
-		swap = p->flow_dport < p->flow_sport;
-	f->a = swap ? p->flow_dst : p->flow_src;
-	f->b = swap ? p->flow_src : p->flow_dst;
-	f->a_port = swap ? p->flow_dport : p->flow_sport;
-	f->b_port = swap ? p->flow_sport : p->flow_dport;
-	f->protocol = p->protocol;
+	f->a = swap ? *dst : *src;
+	f->b = swap ? *src : *dst;
+	f->a_port = swap ? dport : sport;
+	f->b_port = swap ? sport : dport;
+	f->protocol = protocol;
+	f->pad[0] = f->pad[1] = f->pad[2] = 0;
+	return swap;
 }
 
-static __always_inline int goes_via_stack(const struct packet *p)
+static __always_inline __u32 flow_key(const struct packet *p, struct flow *f)
 {
-	struct flow f = {};
-
-	if (!(p->flags & PACKET_FLOW))
-		return 0;
-	flow_key(p, &f);
-	return bpf_map_lookup_elem(&fl_via_stack, &f) != 0;
-}
-
-/* lookup_range finds the node whose pods have an address. */
-static __always_inline struct range *lookup_range(const struct address *a)
-{
-	struct range_key key = { .prefixlen = 128, .address = *a };
-
-	return bpf_map_lookup_elem(&fl_ranges, &key);
-}
-
-static __always_inline int is_pod(const struct address *a)
-{
-	struct range *r;
-
-	if (bpf_map_lookup_elem(&fl_endpoints, a))
-		return 1;
-	r = lookup_range(a);
-	return r && !(r->flags & RANGE_LOCAL);
-}
-
-/* note_via_stack remembers the flow of a packet that comes out of the stack, when its
- * source is a pod. The lookup keeps a row that is in use from being evicted, and saves
- * the write. */
-static __always_inline void note_via_stack(const struct packet *p)
-{
-	struct flow_note note = { .noted = 1 };
-	struct flow f = {};
-
-	if (!(p->flags & PACKET_FLOW) || (p->flags & PACKET_ICMP_ERROR) || !is_pod(&p->src))
-		return;
-	flow_key(p, &f);
-	if (!bpf_map_lookup_elem(&fl_via_stack, &f))
-		bpf_map_update_elem(&fl_via_stack, &f, &note, BPF_ANY);
+	return flow_of(&p->flow_src, &p->flow_dst, p->flow_sport, p->flow_dport, p->protocol, f);
 }

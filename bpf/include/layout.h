@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Keys and values of every map that is shared with Go or kept over a restart. This is
  * their only source: the Go side is generated. A change of any of them is a new
- * LAYOUT_VERSION, since maps pinned by an older agent have the old shape.
+ * LAYOUT_VERSION, since maps pinned by an older agent have the old shape. An agent whose
+ * layout is another than that of the programs in force fills its own maps first, then
+ * exchanges the programs.
  *
  * Structs have no implicit padding. Fields are in host byte order unless said. */
 #pragma once
 #include "vmlinux.h"
 
 enum layout_version {
-	LAYOUT_VERSION = 1,
+	LAYOUT_VERSION = 2,
+	NOTES_VERSION = 1, /* of fl_via_stack alone, which programs of two layouts share */
 };
 
 /* An IPv6 address, or an IPv4 address in its mapped form ::ffff:a.b.c.d, in network
@@ -27,6 +30,7 @@ struct endpoint {
 enum range_flag {
 	RANGE_LOCAL = 1, /* a range of this node's own pods; tunnel is unset */
 	RANGE_TUNNEL_IPV6 = 2, /* tunnel is an IPv6 address */
+	RANGE_NATIVE = 4, /* the network between nodes knows the way; no tunnel is needed */
 };
 
 /* fl_ranges: pod range -> the node that has it. prefixlen counts bits of the mapped
@@ -39,10 +43,16 @@ struct range_key {
 struct range {
 	struct address tunnel; /* the node's tunnel address */
 	__u8 flags; /* of enum range_flag */
-	__u8 pad[3];
+	__u8 pad;
+	__u16 mtu; /* largest IP packet between pods, in bytes */
 };
 
-/* fl_via_stack: a flow between two pods whose packets must take the host's network
+/* fl_peers: tunnel address of another node -> what it may send. */
+struct peer {
+	__u32 known; /* 1; a value must have a size */
+};
+
+/* A flow of packets between two ends. fl_via_stack: a flow between two pods whose packets must take the host's network
  * stack, since the stack translated one direction of it. Both directions have the same
  * key: the end with the smaller address (then port) is the first. Ports are in network
  * byte order; for ICMP echo both are the identifier, without ports both are 0. */
@@ -59,6 +69,67 @@ struct flow_note {
 	__u32 noted; /* 1; a value must have a size */
 };
 
+/* How packets of one direction of a connection go on. */
+enum path_kind {
+	PATH_NONE = 0, /* not known */
+	PATH_POD = 1, /* to the pod behind device ifindex */
+	PATH_NATIVE = 2, /* out by device ifindex as they are */
+	PATH_TUNNEL = 3, /* out by device ifindex in VXLAN */
+};
+
+enum path_flag {
+	PATH_FROM_TUNNEL = 1, /* they arrive in VXLAN from the connection's remote */
+};
+
+struct path {
+	__u32 from; /* the device that they must come in by */
+	__u32 ifindex;
+	__u8 to_mac[6];
+	__u8 from_mac[6];
+	__u32 checked; /* tick at which the next hop's MAC address was looked up */
+	__u16 mtu; /* larger IP packets go to the host's stack, which says so to their sender */
+	__u8 kind; /* of enum path_kind */
+	__u8 flags; /* of enum path_flag */
+};
+
+enum connection_flag {
+	CONNECTION_SEEN = 1, /* a packet of direction 0; shifted by one: of direction 1 */
+	CONNECTION_FIN = 4, /* likewise */
+	CONNECTION_RST = 16,
+};
+
+/* fl_connections: the table of connections, TCP and UDP. A connection stands in one of
+ * the FLOW_WAYS rows from that of its hash on. Both of its directions share a row;
+ * direction 0 is from end a to end b of its flow. */
+struct connection {
+	struct flow flow; /* protocol 0: the row is free */
+	struct address remote; /* the other node's end of the tunnel */
+	__u32 sequence; /* odd while flow, remote, epoch or path are written */
+	__u32 epoch; /* that of the state which the paths were decided by */
+	struct path path[2];
+	__u32 seen; /* tick of the last packet */
+	__u8 flags; /* of enum connection_flag */
+	__u8 pad[3];
+};
+
+/* fl_state: what all programs share. */
+struct state {
+	__u64 seed; /* of the connections' hash; secret, so that nobody can aim at a row */
+	__u32 epoch; /* paths of another epoch are decided anew */
+	__u32 pad;
+};
+
+/* fl_flow_events: index of enum flow_event -> how often, for each CPU. */
+enum flow_event {
+	FLOW_CREATED = 0, /* a connection got a row */
+	FLOW_DECIDED_ANEW = 1, /* a path was out of date or not known yet */
+	FLOW_EVICTED_CLOSED = 2, /* a row of a closed connection was given to another */
+	FLOW_EVICTED_UNANSWERED = 3, /* likewise of one that nobody had answered */
+	FLOW_TABLE_FULL = 4, /* no row; every packet of the connection is decided anew */
+	FLOW_CONTENDED = 5, /* the row was being written by another CPU */
+	FLOW_EVENT_COUNT = 6,
+};
+
 /* fl_metrics: index hook * REASON_SLOTS + reason -> what was counted, for each CPU. */
 struct counter {
 	__u64 packets;
@@ -70,7 +141,9 @@ enum hook {
 	HOOK_TO_POD = 1,
 	HOOK_FROM_OVERLAY = 2,
 	HOOK_TO_OVERLAY = 3,
-	HOOK_COUNT = 4,
+	HOOK_FROM_UPLINK = 4,
+	HOOK_TO_UPLINK = 5,
+	HOOK_COUNT = 6,
 };
 
 enum reason {
@@ -84,6 +157,8 @@ enum reason {
 	REASON_ND_REPLY = 6,
 	REASON_FRAGMENT = 7, /* to the host's stack, which can reassemble */
 	REASON_OTHER = 8, /* not IP, let through */
+	REASON_NATIVE = 9, /* to another node, as it is */
+	REASON_TOO_BIG = 10, /* to the host's stack, which tells the sender what fits */
 
 	/* dropped: everything from REASON_DROP on */
 	REASON_DROP = 16,
@@ -96,5 +171,6 @@ enum reason {
 	REASON_DROP_NOT_HERE = 22, /* out of the tunnel, to an address that is not of this node */
 	REASON_DROP_VNI = 23, /* a tunnel packet of another network */
 	REASON_DROP_KERNEL = 24, /* a helper refused, for example for want of memory */
+	REASON_DROP_STRANGER = 25, /* out of the tunnel, from an address that is not the sender's node's */
 	REASON_SLOTS = 32,
 };

@@ -32,6 +32,39 @@ struct {
 } fl_via_stack SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384); /* nodes of the cluster */
+	__type(key, struct address);
+	__type(value, struct peer);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_peers SEC(".maps");
+
+/* The size is set when the map is made: a power of two, cfg_flow_mask + 1. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 131072);
+	__type(key, __u32);
+	__type(value, struct connection);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct state);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_state SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FLOW_EVENT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_flow_events SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, HOOK_COUNT * REASON_SLOTS);
 	__type(key, __u32);

@@ -6,21 +6,14 @@
 #include "count.h"
 #include "forward.h"
 #include "parse.h"
-
-/* owns says whether the packet's interface is that of the pod with an address. */
-static __always_inline int owns(struct __sk_buff *skb, const struct address *a)
-{
-	struct endpoint *ep = bpf_map_lookup_elem(&fl_endpoints, a);
-
-	return ep && ep->ifindex == skb->ifindex;
-}
+#include "range.h"
 
 struct arp_frame {
 	struct ethhdr eth;
 	struct arp_ipv4 arp;
 } __attribute__((packed));
 
-static __always_inline int answer_arp(struct __sk_buff *skb)
+static __noinline int answer_arp(struct __sk_buff *skb)
 {
 	struct arp_frame f;
 	struct address sender;
@@ -106,7 +99,7 @@ static __always_inline int asks_for_gateway(const struct nd_frame *f)
 	       f->nd.target[2] == cfg_gateway6[2] && f->nd.target[3] == cfg_gateway6[3];
 }
 
-static __always_inline int answer_nd(struct __sk_buff *skb)
+static __noinline int answer_nd(struct __sk_buff *skb)
 {
 	struct nd_frame f = {};
 	struct address sender;

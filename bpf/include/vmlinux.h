@@ -18,6 +18,7 @@ typedef __u16 __sum16;
 
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
@@ -36,6 +37,55 @@ enum {
 enum {
 	BPF_F_TUNINFO_IPV6 = 1ULL << 0,
 	BPF_F_ZERO_CSUM_TX = 1ULL << 1,
+};
+
+/* Flags and modes of bpf_skb_adjust_room. */
+#define BPF_F_ADJ_ROOM_FIXED_GSO (1ULL << 0)
+#define BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 (1ULL << 1)
+#define BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 (1ULL << 2)
+#define BPF_F_ADJ_ROOM_ENCAP_L4_UDP (1ULL << 4)
+#define BPF_F_ADJ_ROOM_ENCAP_L2_ETH (1ULL << 6)
+#define BPF_F_ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7) /* since Linux 6.3 */
+#define BPF_F_ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8) /* since Linux 6.3 */
+#define BPF_F_ADJ_ROOM_ENCAP_L2(len) (((__u64)(len)) << 56)
+
+enum {
+	BPF_ADJ_ROOM_MAC = 1,
+};
+
+/* Flags and answers of bpf_fib_lookup. */
+enum {
+	BPF_FIB_LOOKUP_OUTPUT = 1U << 1, /* as a packet that the host itself sends */
+
+	BPF_FIB_LKUP_RET_SUCCESS = 0,
+	BPF_FIB_LKUP_RET_NO_NEIGH = 7,
+};
+
+struct bpf_fib_lookup {
+	__u8 family; /* AF_INET or AF_INET6 */
+	__u8 l4_protocol;
+	__be16 sport;
+	__be16 dport;
+	__u16 tot_len; /* 0: the MTU is not looked at */
+	__u32 ifindex; /* in: where it came from, or should leave by; out: where it leaves by */
+	__be32 flowinfo; /* IPv4: tos, in host byte order */
+	union {
+		__be32 ipv4_src;
+		__be32 ipv6_src[4];
+	};
+	union {
+		__be32 ipv4_dst; /* the next hop's when answered */
+		__be32 ipv6_dst[4];
+	};
+	__be16 vlan_proto;
+	__be16 vlan_tci;
+	__u8 smac[6];
+	__u8 dmac[6];
+};
+
+enum {
+	AF_INET = 2,
+	AF_INET6 = 10,
 };
 
 enum {
@@ -67,6 +117,21 @@ struct __sk_buff {
 	__u32 tc_classid;
 	__u32 data;
 	__u32 data_end;
+	__u32 napi_id;
+	__u32 family;
+	__u32 remote_ip4;
+	__u32 local_ip4;
+	__u32 remote_ip6[4];
+	__u32 local_ip6[4];
+	__u32 remote_port;
+	__u32 local_port;
+	__u32 data_meta;
+	__u64 flow_keys; /* a pointer */
+	__u64 tstamp;
+	__u32 wire_len;
+	__u32 gso_segs;
+	__u64 sk; /* a pointer */
+	__u32 gso_size;
 };
 
 struct bpf_tunnel_key {
@@ -131,6 +196,7 @@ struct iphdr {
 };
 
 enum {
+	IP_DF = 0x4000,
 	IP_MF = 0x2000,
 	IP_OFFSET = 0x1FFF,
 };
@@ -169,6 +235,40 @@ enum {
 	IPPROTO_DSTOPTS = 60,
 	IPPROTO_SCTP = 132,
 	IPPROTO_UDPLITE = 136,
+};
+
+struct udphdr {
+	__be16 source;
+	__be16 dest;
+	__be16 len;
+	__sum16 check;
+};
+
+/* A TCP header up to its flags (RFC 9293). */
+struct tcp_head {
+	__be16 source;
+	__be16 dest;
+	__be32 seq;
+	__be32 ack_seq;
+	__u8 data_offset; /* upper four bits: length of the header in units of four bytes */
+	__u8 flags;
+};
+
+enum {
+	TCP_FIN = 0x01,
+	TCP_SYN = 0x02,
+	TCP_RST = 0x04,
+	TCP_ACK = 0x10,
+};
+
+/* VXLAN (RFC 7348, section 5). */
+struct vxlanhdr {
+	__be32 flags;
+	__be32 vni; /* in the upper 24 bits */
+};
+
+enum {
+	VXLAN_HAS_VNI = 0x08000000,
 };
 
 /* The common head of ICMP and ICMPv6; id is that of an echo. */

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/fairlead-io/fairlead/bpf"
 	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
 )
@@ -72,8 +73,8 @@ func (d *Datapath) checkHost(ep Endpoint) error {
 			return fmt.Errorf("the host's route to %s is missing or wrong", a)
 		}
 	}
-	if err := link.CheckAttached(d.pins.Link(ep.HostIf, "from"), ep.HostIfIndex, d.programs.FromPod); err != nil {
+	if err := link.CheckAttached(d.pins.Link(ep.HostIf, "from"), ep.HostIfIndex, d.programs.At(bpf.HookFromPod)); err != nil {
 		return err
 	}
-	return link.CheckAttached(d.pins.Link(ep.HostIf, "to"), ep.HostIfIndex, d.programs.ToPod)
+	return link.CheckAttached(d.pins.Link(ep.HostIf, "to"), ep.HostIfIndex, d.programs.At(bpf.HookToPod))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-io/fairlead/bpf"
 	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/internal/datapath/load"
 	"github.com/fairlead-io/fairlead/internal/datapath/masquerade"
@@ -89,7 +90,7 @@ func removePins(bpffs string) error {
 	if err != nil || !mounted {
 		return err
 	}
-	pins := load.PinsBelow(bpffs)
+	pins := load.PinsBelow(bpffs, bpf.LayoutVersion)
 	if _, err := os.Stat(pins.Root()); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

@@ -40,6 +40,7 @@ func (d *Datapath) Reconfigure(ctx context.Context, node Node) error {
 		if err := d.configure(ctx, node); err != nil {
 			return err
 		}
+		d.adjustMTUs()
 		if d.peers == nil {
 			return nil
 		}
@@ -62,7 +63,7 @@ func (d *Datapath) configure(ctx context.Context, node Node) error {
 	if !slices.Equal(former.gateways, plan.gateways) {
 		// Routes to peers name our former address as their source; SyncPeers and
 		// Reconfigure write them anew.
-		d.routes.Keep(func(_ netip.Prefix, r route.Route) bool { return r.Ifindex != d.settings.TunnelIfindex })
+		d.routes.Keep(func(p netip.Prefix, r route.Route) bool { return !d.isRangeRoute(p, r) })
 	}
 	for _, r := range former.node.PodCIDRs {
 		d.ranges.Unset(r)
@@ -71,7 +72,8 @@ func (d *Datapath) configure(ctx context.Context, node Node) error {
 	for _, r := range node.PodCIDRs {
 		d.ranges.SetDesired(r, bpf.Range{Flags: bpf.RangeLocal})
 	}
-	if err := d.ranges.Sync(); err != nil {
+	before := d.rowChanges()
+	if err := errors.Join(d.ranges.Sync(), d.epochAfter(before)); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -97,7 +99,11 @@ func (d *Datapath) configure(ctx context.Context, node Node) error {
 
 func (d *Datapath) masqueradeRules() masquerade.Rules {
 	node := d.plan.node
-	rules := masquerade.Rules{Tunnel: TunnelDevice, Cluster: slices.Concat(node.PodCIDRs, node.ClusterPodCIDRs)}
+	rules := masquerade.Rules{
+		Tunnel:     TunnelDevice,
+		Cluster:    slices.Concat(node.PodCIDRs, node.ClusterPodCIDRs),
+		Exceptions: d.opts.MasqueradeExceptions,
+	}
 	if d.opts.Masquerade {
 		rules.Pods = node.PodCIDRs
 	}
@@ -128,7 +134,9 @@ func (d *Datapath) planNode(node Node) (nodePlan, error) {
 		ones, _ := a.Mask.Size()
 		found = append(found, deviceAddress{device: name, mtu: mtus[name], prefix: netip.PrefixFrom(addr.Unmap(), ones)})
 	}
-	return planNode(d.opts, node, found, mtus)
+	plan, err := planNode(d.opts, node, found, mtus)
+	d.uplink = devices[plan.uplink]
+	return plan, err
 }
 
 // hostSettings makes the host forward, and keeps the uplink's router advertisements: the
@@ -161,19 +169,11 @@ func (d *Datapath) hostSettings(plan nodePlan) error {
 // changed, and gives the device the gateways' addresses.
 func (d *Datapath) configureTunnel() error {
 	mac := load.RouterMAC(d.plan.node.Name)
-	index, err := link.EnsureTunnel(d.nl, link.Tunnel{Name: TunnelDevice, Port: d.opts.TunnelPort, MAC: mac, MTU: d.plan.mtu})
+	index, err := link.EnsureTunnel(d.nl, link.Tunnel{Name: TunnelDevice, Port: d.opts.TunnelPort, MAC: mac, MTU: d.plan.tunnelMTU})
 	if err != nil {
 		return err
 	}
-	settings := load.Settings{RouterMAC: [6]byte(mac), TunnelIfindex: index}
-	for _, gw := range d.plan.gateways {
-		if gw.Is4() {
-			settings.Gateway4 = gw
-		} else {
-			settings.Gateway6 = gw
-		}
-	}
-	if err := d.exchangePrograms(settings); err != nil {
+	if err := d.exchangePrograms(d.settingsFor([6]byte(mac), index)); err != nil {
 		return err
 	}
 	if err := link.SetUp(d.nl, TunnelDevice); err != nil {
@@ -182,25 +182,21 @@ func (d *Datapath) configureTunnel() error {
 	return link.SyncAddresses(d.nl, TunnelDevice, d.plan.gateways)
 }
 
-// exchangePrograms loads programs for the settings, unless those in use have them, and
-// attaches them to the tunnel and to every pod that is known.
-func (d *Datapath) exchangePrograms(settings load.Settings) error {
-	if d.programs == nil || d.settings != settings {
-		programs, err := d.maps.Load(settings)
-		if err != nil {
-			return err
+func (d *Datapath) settingsFor(mac [6]byte, tunnel int) load.Settings {
+	s := load.Settings{
+		RouterMAC: mac, TunnelIfindex: tunnel, TunnelPort: d.opts.TunnelPort,
+		TunnelAddress: tunnelAddress(d.plan.node.Addresses, d.plan.tunnel4),
+		FlowEntries:   uint32(d.opts.FlowEntries),
+	}
+	if d.uplink.Ethernet {
+		s.UplinkIfindex = d.uplink.Index
+	}
+	for i, r := range d.plan.node.PodCIDRs {
+		if r.Addr().Is4() {
+			s.Pods4, s.Gateway4 = r, d.plan.gateways[i]
+		} else {
+			s.Pods6, s.Gateway6 = r, d.plan.gateways[i]
 		}
-		if d.programs != nil {
-			d.programs.Close()
-		}
-		d.programs, d.settings = programs, settings
 	}
-	errs := []error{
-		link.Attach(d.pins.Link(TunnelDevice, "from"), settings.TunnelIfindex, link.Ingress, d.programs.FromOverlay),
-		link.Attach(d.pins.Link(TunnelDevice, "to"), settings.TunnelIfindex, link.Egress, d.programs.ToOverlay),
-	}
-	for _, ep := range d.live {
-		errs = append(errs, d.attachEndpoint(ep))
-	}
-	return errors.Join(errs...)
+	return s
 }

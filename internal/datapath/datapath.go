@@ -39,14 +39,34 @@ type Datapath struct {
 	programs *load.Programs
 	settings load.Settings // of programs
 
+	uplink  link.Device
 	plan    nodePlan
 	settled bool   // plan is in force; false after a configure that failed
 	peers   []Peer // as last given to SyncPeers; nil before
+	waiting bool   // programs of another layout stay in force until our maps are filled
 
 	endpoints *table.Table[netip.Addr, bpf.Endpoint]
 	ranges    *table.Table[netip.Prefix, bpf.Range]
+	senders   *table.Table[netip.Addr, bpf.Peer]
 	routes    *table.Table[netip.Prefix, route.Route]
 	live      map[string]Endpoint // by HostIf
+}
+
+// validate says which option cannot be.
+func (o Options) validate() error {
+	var errs []error
+	if o.Routing != RoutingTunnel && o.Routing != RoutingNative {
+		errs = append(errs, fmt.Errorf("routing %q: want %s or %s", o.Routing, RoutingTunnel, RoutingNative))
+	}
+	if n := o.FlowEntries; n < MinFlowEntries || n > MaxFlowEntries || n&(n-1) != 0 {
+		errs = append(errs, fmt.Errorf("flow entries %d: want a power of two from %d to %d", n, MinFlowEntries, MaxFlowEntries))
+	}
+	for i, p := range o.MasqueradeExceptions {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("masquerade exception %d (%s): is not a valid prefix", i, p))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // withDefaults fills in what the zero values of o stand for.
@@ -56,6 +76,15 @@ func (o Options) withDefaults() Options {
 	}
 	if o.TunnelPort == 0 {
 		o.TunnelPort = DefaultTunnelPort
+	}
+	if o.Routing == "" {
+		o.Routing = RoutingTunnel
+	}
+	if o.FlowEntries == 0 {
+		o.FlowEntries = DefaultFlowEntries
+	}
+	if o.layout == 0 {
+		o.layout = bpf.LayoutVersion
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -70,7 +99,7 @@ func (o Options) withDefaults() Options {
 // An error names the field of node or opts that is wrong.
 func Open(ctx context.Context, opts Options, node Node) (*Datapath, error) {
 	opts = opts.withDefaults()
-	if err := validateNode(node); err != nil {
+	if err := errors.Join(opts.validate(), validateNode(node)); err != nil {
 		return nil, err
 	}
 	if err := rlimit.RemoveMemlock(); err != nil {
@@ -79,7 +108,7 @@ func Open(ctx context.Context, opts Options, node Node) (*Datapath, error) {
 	if err := mountBPFFS(opts.BPFFS, opts.Log); err != nil {
 		return nil, err
 	}
-	d := &Datapath{opts: opts, log: opts.Log, pins: load.PinsBelow(opts.BPFFS), live: map[string]Endpoint{}}
+	d := &Datapath{opts: opts, log: opts.Log, pins: load.PinsBelow(opts.BPFFS, opts.layout), live: map[string]Endpoint{}}
 	if err := d.open(ctx, node); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -99,13 +128,17 @@ func (d *Datapath) open(ctx context.Context, node Node) (err error) {
 	if d.sysctls, err = sysctl.OpenMemory(d.pins.Host()); err != nil {
 		return err
 	}
-	if d.maps, err = load.OpenMaps(d.pins, d.log); err != nil {
+	if d.maps, err = load.OpenMaps(d.pins, uint32(d.opts.FlowEntries), d.log); err != nil {
+		return err
+	}
+	if d.waiting, err = d.othersInForce(); err != nil {
 		return err
 	}
 	d.endpoints = table.New("endpoints", endpointRows{d.maps.Endpoints})
 	d.ranges = table.New("ranges", rangeRows{d.maps.Ranges})
+	d.senders = table.New("peers", peerRows{d.maps.Peers})
 	d.routes = table.New("routes", route.Kernel{Handle: d.nl})
-	if err = errors.Join(d.endpoints.Resync(), d.ranges.Resync()); err != nil {
+	if err = errors.Join(d.endpoints.Resync(), d.ranges.Resync(), d.senders.Resync()); err != nil {
 		return err
 	}
 	return d.ns.Do(func() error { return d.configure(ctx, node) })

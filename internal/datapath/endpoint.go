@@ -128,7 +128,8 @@ func (d *Datapath) connect(ep Endpoint) error {
 	for _, a := range ep.Addresses {
 		d.endpoints.SetDesired(a, endpointRow(ep))
 	}
-	if err := d.endpoints.Sync(); err != nil {
+	before := d.rowChanges()
+	if err := errors.Join(d.endpoints.Sync(), d.epochAfter(before)); err != nil {
 		return err
 	}
 	if err := d.attachEndpoint(ep); err != nil {
@@ -163,11 +164,16 @@ func (d *Datapath) endpointRoute(ep Endpoint, a netip.Addr) route.Route {
 
 func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
+// attachEndpoint attaches the pod's programs, unless those of another layout still wait to
+// be taken over from.
 func (d *Datapath) attachEndpoint(ep Endpoint) error {
+	if _, known := d.live[ep.HostIf]; known && d.waiting {
+		return nil
+	}
 	// Egress first: what the stack sends must be noted before the pod can answer.
 	return errors.Join(
-		link.Attach(d.pins.Link(ep.HostIf, "to"), ep.HostIfIndex, link.Egress, d.programs.ToPod),
-		link.Attach(d.pins.Link(ep.HostIf, "from"), ep.HostIfIndex, link.Ingress, d.programs.FromPod),
+		link.Attach(d.pins.Link(ep.HostIf, "to"), ep.HostIfIndex, link.Egress, d.programs.At(bpf.HookToPod)),
+		link.Attach(d.pins.Link(ep.HostIf, "from"), ep.HostIfIndex, link.Ingress, d.programs.At(bpf.HookFromPod)),
 	)
 }
 
@@ -224,8 +230,9 @@ func (d *Datapath) removeEndpoint(ep Endpoint) error {
 			d.routes.Unset(hostPrefix(a))
 		}
 	}
+	before := d.rowChanges()
 	// The device last: while it is there its index cannot become another's.
-	return errors.Join(d.routes.Sync(), d.endpoints.Sync(), d.removeDevice(ep.HostIf))
+	return errors.Join(d.routes.Sync(), d.endpoints.Sync(), d.epochAfter(before), d.removeDevice(ep.HostIf))
 }
 
 // removeDevice removes a host end, with it the pod's end, and its attachments.

@@ -249,7 +249,7 @@ func TestCheckEndpoint(t *testing.T) {
 			must(t, p.node.nl.LinkSetDown(l))
 		}, "is down"},
 		{"program detached", func(t *testing.T, p *pod) {
-			must(t, os.Remove(filepath.Join(p.node.bpffs, "fairlead/v1/links", p.ep.HostIf+"_from")))
+			must(t, os.Remove(filepath.Join(p.node.bpffs, "fairlead/links", p.ep.HostIf+"_from")))
 		}, "attachment"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

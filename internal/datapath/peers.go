@@ -31,22 +31,77 @@ func (d *Datapath) syncPeers() error {
 		_, ok := d.ranges.Realised(p)
 		return ok
 	})
+	d.wantRanges(want)
+	d.wantRoutes(want, tunnel)
+	// Packets that the host still sends by a route without its row are dropped and
+	// counted; nothing goes to a wrong place in between. What another node may send is
+	// known before anything is sent there.
+	before := d.rowChanges()
+	err = errors.Join(wrong, d.senders.Sync(), d.ranges.Sync(), d.routes.Sync(),
+		d.routes.Prune(d.isRangeRoute), d.ranges.Prune(nil), d.senders.Prune(nil), d.epochAfter(before))
+	return errors.Join(err, d.takeOver())
+}
+
+// wantRanges notes the rows of all peers.
+func (d *Datapath) wantRanges(want map[netip.Prefix]far) {
+	senders := map[netip.Addr]bool{}
+	for _, f := range want {
+		senders[f.tunnel] = true
+	}
+	d.senders.Keep(func(a netip.Addr, _ bpf.Peer) bool { return senders[a] })
 	d.ranges.Keep(func(p netip.Prefix, r bpf.Range) bool {
 		_, wanted := want[p]
 		return wanted || r.Flags&bpf.RangeLocal != 0
 	})
-	d.routes.Keep(func(p netip.Prefix, r route.Route) bool {
-		_, wanted := want[p]
-		return wanted || r.Ifindex != tunnel
-	})
-	for p, far := range want {
-		d.ranges.SetDesired(p, rangeRow(far))
-		d.routes.SetDesired(p, route.Route{Ifindex: tunnel, Source: d.gatewayOf(p)})
+	for a := range senders {
+		d.senders.SetDesired(a, bpf.Peer{Known: 1})
 	}
-	// Packets that the host still sends by a route without its row are dropped and
-	// counted; nothing goes to a wrong place in between.
-	foreign := func(_ netip.Prefix, r route.Route) bool { return r.Ifindex == tunnel }
-	return errors.Join(wrong, d.ranges.Sync(), d.routes.Sync(), d.routes.Prune(foreign), d.ranges.Prune(nil))
+	for p, f := range want {
+		d.ranges.SetDesired(p, rangeRow(f))
+	}
+}
+
+// wantRoutes notes the host's own routes to peers' pods: into the tunnel, or by the peer
+// where it is on a network of this node. Where it is not, the host has a route, or not,
+// by whoever routes between nodes.
+func (d *Datapath) wantRoutes(want map[netip.Prefix]far, tunnel int) {
+	routes := map[netip.Prefix]route.Route{}
+	for p, f := range want {
+		r := route.Route{Ifindex: tunnel, Source: d.gatewayOf(p)}
+		if f.native {
+			r.Ifindex, r.Via = d.uplink.Index, f.via
+		}
+		if f.native && !f.via.IsValid() {
+			continue
+		}
+		if f.mtu < d.plan.mtu {
+			r.MTU = f.mtu
+		}
+		routes[p] = r
+	}
+	d.routes.Keep(func(p netip.Prefix, r route.Route) bool {
+		_, wanted := routes[p]
+		return wanted || !d.isRangeRoute(p, r)
+	})
+	for p, r := range routes {
+		d.routes.SetDesired(p, r)
+	}
+}
+
+// isRangeRoute tells routes to peers' ranges from those to pods of this node.
+func (d *Datapath) isRangeRoute(_ netip.Prefix, r route.Route) bool {
+	return r.Ifindex == d.settings.TunnelIfindex || r.Via.IsValid()
+}
+
+// rowChanges counts changes of the rows that paths of connections are decided by.
+func (d *Datapath) rowChanges() int { return d.endpoints.Changes() + d.ranges.Changes() }
+
+// epochAfter makes connections' paths be decided anew when rows have changed since before.
+func (d *Datapath) epochAfter(before int) error {
+	if d.rowChanges() == before {
+		return nil
+	}
+	return d.maps.NextEpoch()
 }
 
 func (d *Datapath) tunnelIndex() (int, error) {
@@ -65,10 +120,13 @@ func (d *Datapath) tunnelIndex() (int, error) {
 	return d.settings.TunnelIfindex, d.routes.Resync()
 }
 
-func rangeRow(far netip.Addr) bpf.Range {
-	r := bpf.Range{Tunnel: bpf.AddressOf(far)}
-	if far.Is6() {
+func rangeRow(f far) bpf.Range {
+	r := bpf.Range{Tunnel: bpf.AddressOf(f.tunnel), Mtu: uint16(f.mtu)}
+	if f.tunnel.Is6() {
 		r.Flags = bpf.RangeTunnelIPv6
+	}
+	if f.native {
+		r.Flags |= bpf.RangeNative
 	}
 	return r
 }

@@ -11,12 +11,25 @@ import (
 
 // nodePlan is what follows from a Node and the devices of the machine.
 type nodePlan struct {
-	node     Node
-	uplink   string
-	mtu      int          // of pods' packets
-	linkMTU  int          // of pods' links, and of the uplink
-	tunnel4  bool         // tunnels run over IPv4
-	gateways []netip.Addr // in the order of node.PodCIDRs
+	node      Node
+	native    bool
+	uplink    string
+	nets      []netip.Prefix // addresses on the uplink, with the lengths of their networks
+	mtu       int            // of pods' packets
+	linkMTU   int            // of pods' links, and of the uplink
+	tunnelMTU int            // of packets in the tunnel
+	tunnel4   bool           // tunnels run over IPv4
+	gateways  []netip.Addr   // in the order of node.PodCIDRs
+}
+
+// far is how pods of another node are reached.
+type far struct {
+	tunnel netip.Addr // the other node's end
+	native bool
+	// via is the next hop of the host's own route, invalid when that is the device's, or
+	// when the route is not ours to keep.
+	via netip.Addr
+	mtu int // of a pod's packet, bytes
 }
 
 // Bytes that a tunnel adds to an IP packet: Ethernet 14, VXLAN 8, UDP 8, outer IP 20 or 40.
@@ -102,7 +115,7 @@ func tunnelAddress(addresses []netip.Addr, v4 bool) netip.Addr {
 // planNode decides uplink, MTU and gateways, and refuses ranges that the machine's own
 // networks overlap. The addresses are those of all devices but ours.
 func planNode(opts Options, n Node, devices []deviceAddress, mtus map[string]int) (nodePlan, error) {
-	p := nodePlan{node: n, uplink: opts.Uplink, mtu: opts.MTU}
+	p := nodePlan{node: n, uplink: opts.Uplink, mtu: opts.MTU, native: opts.Routing == RoutingNative}
 	p.tunnel4 = tunnelAddress(n.Addresses, true).IsValid()
 	for i, r := range n.PodCIDRs {
 		for _, d := range devices {
@@ -124,15 +137,29 @@ func planNode(opts Options, n Node, devices []deviceAddress, mtus map[string]int
 	if !ok {
 		return p, fmt.Errorf("uplink %q: there is no such device", p.uplink)
 	}
+	for _, d := range devices {
+		if d.device == p.uplink {
+			p.nets = append(p.nets, d.prefix)
+		}
+	}
 	p.linkMTU = mtu
-	largest := mtu - overhead6
-	if p.tunnel4 {
-		largest = mtu - overhead4
+	p.tunnelMTU = mtu - p.overhead()
+	largest := p.tunnelMTU
+	if p.native {
+		largest = mtu
 	}
 	if p.mtu == 0 {
 		p.mtu = largest
 	}
+	p.tunnelMTU = min(p.tunnelMTU, p.mtu)
 	return p, checkMTU(p, mtu, largest)
+}
+
+func (p nodePlan) overhead() int {
+	if p.tunnel4 {
+		return overhead4
+	}
+	return overhead6
 }
 
 func checkMTU(p nodePlan, uplinkMTU, largest int) error {
@@ -146,15 +173,39 @@ func checkMTU(p nodePlan, uplinkMTU, largest int) error {
 		return fmt.Errorf("mtu %d is less than the %d bytes that %s needs: device %s has MTU %d, give it a larger one", p.mtu, least, family, p.uplink, uplinkMTU)
 	}
 	if p.mtu > largest {
-		return fmt.Errorf("mtu %d does not fit: device %s has MTU %d, which leaves %d for a pod's packet in a tunnel; set mtu to that or to 0", p.mtu, p.uplink, uplinkMTU, largest)
+		how := "a pod's packet in a tunnel"
+		if p.native {
+			how = "a pod's packet"
+		}
+		return fmt.Errorf("mtu %d does not fit: device %s has MTU %d, which leaves %d for %s; set mtu to that or to 0", p.mtu, p.uplink, uplinkMTU, largest, how)
 	}
 	return nil
+}
+
+// way decides how pods of a peer's range are reached. Without a tunnel the peer needs an
+// address of the range's family to be the next hop of, or the network in between does.
+func (p nodePlan) way(peer Peer, r netip.Prefix) far {
+	f := far{tunnel: tunnelAddress(peer.Addresses, p.tunnel4)}
+	hop := tunnelAddress(peer.Addresses, r.Addr().Is4())
+	f.native = p.native && hop.IsValid()
+	most, overhead := p.linkMTU, p.overhead()
+	if f.native {
+		overhead = 0
+	}
+	if peer.PathMTU > 0 {
+		most = min(most, peer.PathMTU)
+	}
+	f.mtu = min(p.mtu, most-overhead)
+	if f.native && slices.ContainsFunc(p.nets, func(n netip.Prefix) bool { return n.Contains(hop) }) {
+		f.via = hop
+	}
+	return f
 }
 
 // planRanges decides the rows of peers. A peer that is wrong, or that claims addresses of
 // another, is left out and named in the error; of two that overlap, one that has its rows
 // already is kept, else the first by name.
-func planRanges(p nodePlan, peers []Peer, has func(netip.Prefix) bool) (map[netip.Prefix]netip.Addr, error) {
+func planRanges(p nodePlan, peers []Peer, has func(netip.Prefix) bool) (map[netip.Prefix]far, error) {
 	sorted := slices.Clone(peers)
 	settled := func(one Peer) bool {
 		return len(one.PodCIDRs) > 0 && !slices.ContainsFunc(one.PodCIDRs, func(r netip.Prefix) bool { return !has(r) })
@@ -168,7 +219,7 @@ func planRanges(p nodePlan, peers []Peer, has func(netip.Prefix) bool) (map[neti
 		}
 		return compareStrings(a.Name, b.Name)
 	})
-	rows, owner := map[netip.Prefix]netip.Addr{}, map[netip.Prefix]string{}
+	rows, owner := map[netip.Prefix]far{}, map[netip.Prefix]string{}
 	var errs []error
 	for _, peer := range sorted {
 		if peer.Name == p.node.Name {
@@ -179,7 +230,7 @@ func planRanges(p nodePlan, peers []Peer, has func(netip.Prefix) bool) (map[neti
 			continue
 		}
 		for _, r := range peer.PodCIDRs {
-			rows[r], owner[r] = tunnelAddress(peer.Addresses, p.tunnel4), peer.Name
+			rows[r], owner[r] = p.way(peer, r), peer.Name
 		}
 	}
 	return rows, errors.Join(errs...)

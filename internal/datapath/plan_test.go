@@ -168,7 +168,7 @@ func TestPlanRanges(t *testing.T) {
 			wantError(t, err, c.want...)
 			got := map[string]string{}
 			for r, far := range maps.All(rows) {
-				got[r.String()] = far.String()
+				got[r.String()] = far.tunnel.String()
 			}
 			if diff := cmp.Diff(c.rows, got); diff != "" {
 				t.Errorf("rows (-want +got):\n%s", diff)

@@ -41,7 +41,9 @@ func (d *Datapath) RestoreEndpoints(ctx context.Context, eps []Endpoint) (lost [
 				errs = append(errs, fmt.Errorf("container %s: interface %s: %w", ep.ContainerID, ep.IfName, err))
 			}
 		}
-		return errors.Join(append(errs, d.prune(devices, kept))...)
+		errs = append(errs, d.prune(devices, kept))
+		d.adjustMTUs()
+		return errors.Join(errs...)
 	})
 	return lost, err
 }
@@ -69,12 +71,16 @@ func (d *Datapath) prune(devices map[string]link.Device, kept map[string]bool) e
 	stale := func(p netip.Prefix, r route.Route) bool {
 		return isHostRoute(p, r) && r.Ifindex != d.settings.TunnelIfindex
 	}
-	errs = append(errs, d.endpoints.Sync(), d.endpoints.Prune(nil), d.routes.Sync(), d.routes.Prune(stale), d.prunePins(kept))
+	before := d.rowChanges()
+	errs = append(errs, d.endpoints.Sync(), d.endpoints.Prune(nil), d.epochAfter(before),
+		d.routes.Sync(), d.routes.Prune(stale), d.prunePins(kept))
 	return errors.Join(errs...)
 }
 
 // isHostRoute tells the route to one pod from those to whole ranges.
-func isHostRoute(p netip.Prefix, r route.Route) bool { return r.Ifindex != 0 && p.IsSingleIP() }
+func isHostRoute(p netip.Prefix, r route.Route) bool {
+	return r.Ifindex != 0 && !r.Via.IsValid() && p.IsSingleIP()
+}
 
 // prunePins removes attachments to devices that are gone.
 func (d *Datapath) prunePins(kept map[string]bool) error {
@@ -85,7 +91,7 @@ func (d *Datapath) prunePins(kept map[string]bool) error {
 	var errs []error
 	for _, e := range entries {
 		device := strings.TrimSuffix(strings.TrimSuffix(e.Name(), "_from"), "_to")
-		if device == TunnelDevice || kept[device] {
+		if device == TunnelDevice || device == uplinkPin || kept[device] {
 			continue
 		}
 		errs = append(errs, link.Detach(d.pins.Links()+"/"+e.Name()))

@@ -59,6 +59,29 @@ func (r rangeRows) List() (map[netip.Prefix]bpf.Range, error) {
 	return out, rows.Err()
 }
 
+// peerRows is fl_peers as the backend of a table.
+type peerRows struct{ m *ebpf.Map }
+
+// Put implements table.Backend.
+func (r peerRows) Put(a netip.Addr, v bpf.Peer) error { return r.m.Put(bpf.AddressOf(a), v) }
+
+// Delete implements table.Backend.
+func (r peerRows) Delete(a netip.Addr, _ bpf.Peer) error {
+	return ignoreMissing(r.m.Delete(bpf.AddressOf(a)))
+}
+
+// List implements table.Backend.
+func (r peerRows) List() (map[netip.Addr]bpf.Peer, error) {
+	out := map[netip.Addr]bpf.Peer{}
+	var k bpf.Address
+	var v bpf.Peer
+	rows := r.m.Iterate()
+	for rows.Next(&k, &v) {
+		out[bpf.Netip(k)] = v
+	}
+	return out, rows.Err()
+}
+
 func ignoreMissing(err error) error {
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil

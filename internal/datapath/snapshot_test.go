@@ -88,7 +88,7 @@ func (n *node) mapRows(t *testing.T) []string {
 	t.Helper()
 	var rows []string
 	for _, name := range []string{"fl_endpoints", "fl_ranges"} {
-		m, err := ebpf.LoadPinnedMap(filepath.Join(n.bpffs, "fairlead/v1/maps", name), nil)
+		m, err := ebpf.LoadPinnedMap(filepath.Join(n.bpffs, "fairlead/maps/v2", name), nil)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -106,7 +106,7 @@ func (n *node) mapRows(t *testing.T) []string {
 // attachments returns the kernel's number of each attachment by its pin.
 func (n *node) attachments(t *testing.T) map[string]link.ID {
 	t.Helper()
-	dir := filepath.Join(n.bpffs, "fairlead/v1/links")
+	dir := filepath.Join(n.bpffs, "fairlead/links")
 	pins, err := os.ReadDir(dir)
 	must(t, err)
 	ids := map[string]link.ID{}

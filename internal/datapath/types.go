@@ -13,6 +13,14 @@ import (
 const (
 	DefaultBPFFS      = "/sys/fs/bpf"
 	DefaultTunnelPort = 8472
+	// DefaultFlowEntries is a table of 16 MiB.
+	DefaultFlowEntries = 1 << 17
+)
+
+// Bounds of Options.FlowEntries.
+const (
+	MinFlowEntries = 1 << 10
+	MaxFlowEntries = 1 << 22
 )
 
 // TunnelDevice is the name of the VXLAN device of a node.
@@ -27,8 +35,8 @@ type Options struct {
 	// Uplink is the device that tunnel packets leave by; "" means the device that
 	// holds the node's address.
 	Uplink string
-	// MTU is the largest IP packet of a pod, in bytes; 0 means the uplink's MTU less
-	// the tunnel's overhead (50 over IPv4, 70 over IPv6).
+	// MTU is the largest IP packet of a pod, in bytes; 0 means the uplink's MTU, in
+	// tunnels less their overhead (50 over IPv4, 70 over IPv6).
 	MTU int
 	// TunnelPort is the UDP port of VXLAN; 0 means 8472.
 	TunnelPort uint16
@@ -43,6 +51,8 @@ type Options struct {
 	// FlowEntries is how many connections the node remembers the way of, a power of two;
 	// 0 means 131,072. One takes 128 bytes.
 	FlowEntries int
+	// layout is that of the maps; tests give another than bpf.LayoutVersion.
+	layout int
 	// Log receives what a person should know; nil means no log.
 	Log *slog.Logger
 }
@@ -142,7 +152,8 @@ type Endpoint struct {
 // Counter is one of the datapath's packet counters, summed over all CPUs since the
 // maps were made (a restart of the agent does not reset it).
 type Counter struct {
-	// Hook is where the packet was met: from_pod, to_pod, from_overlay, to_overlay.
+	// Hook is where the packet was met: from_pod, to_pod, from_overlay, to_overlay,
+	// from_uplink, to_uplink.
 	Hook string
 	// Reason says what was done with it and why, for example "local" or "spoofed_source".
 	Reason string

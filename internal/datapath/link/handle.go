@@ -32,6 +32,8 @@ type Device struct {
 	MTU   int
 	Up    bool
 	MAC   net.HardwareAddr
+	// Ethernet tells devices whose packets have an Ethernet header.
+	Ethernet bool
 }
 
 // List returns all devices by their name.
@@ -43,7 +45,7 @@ func List(h *netlink.Handle) (map[string]Device, error) {
 	devices := make(map[string]Device, len(links))
 	for _, l := range links {
 		a := l.Attrs()
-		devices[a.Name] = Device{Name: a.Name, Index: a.Index, Type: l.Type(), MTU: a.MTU, Up: a.Flags&net.FlagUp != 0, MAC: a.HardwareAddr}
+		devices[a.Name] = Device{Name: a.Name, Index: a.Index, Type: l.Type(), MTU: a.MTU, Up: a.Flags&net.FlagUp != 0, MAC: a.HardwareAddr, Ethernet: a.EncapType == "ether"}
 	}
 	return devices, nil
 }

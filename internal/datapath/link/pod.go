@@ -59,6 +59,44 @@ func ConfigurePod(pod *netns.NS, p PodInterface) error {
 	return nil
 }
 
+// AdjustPod gives an interface that ConfigurePod made another MTU, and its default routes
+// another RouteMTU.
+func AdjustPod(pod *netns.NS, p PodInterface) error {
+	h, err := netlink.NewHandleAt(nsHandle(pod), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("pod interface %s: %w", p.Name, err)
+	}
+	defer h.Close()
+	if err := SetMTU(h, p.Name, p.MTU); err != nil {
+		return err
+	}
+	l, err := h.LinkByName(p.Name)
+	if err != nil {
+		return fmt.Errorf("pod interface %s: %w", p.Name, err)
+	}
+	for _, gw := range p.Gateways {
+		if err := h.RouteReplace(defaultRoute(l.Attrs().Index, gw, p.RouteMTU)); err != nil {
+			return fmt.Errorf("pod interface %s: default route by %s: set MTU %d: %w", p.Name, gw, p.RouteMTU, err)
+		}
+	}
+	return nil
+}
+
+// SetMTU gives a device an MTU in bytes.
+func SetMTU(h *netlink.Handle, name string, mtu int) error {
+	l, err := h.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("device %s: %w", name, err)
+	}
+	if l.Attrs().MTU == mtu {
+		return nil
+	}
+	if err := h.LinkSetMTU(l, mtu); err != nil {
+		return fmt.Errorf("device %s: set MTU %d: %w", name, mtu, err)
+	}
+	return nil
+}
+
 // AwaitRunning waits until the pod end can send: the kernel notices some time after the
 // host's end is up, and drops what the pod sends before.
 func AwaitRunning(ctx context.Context, pod *netns.NS, ifName string) error {

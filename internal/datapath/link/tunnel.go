@@ -36,7 +36,7 @@ func EnsureTunnel(h *netlink.Handle, t Tunnel) (int, error) {
 	case err != nil:
 		return 0, fmt.Errorf("device %s: %w", t.Name, err)
 	}
-	if vx, ok := existing.(*netlink.Vxlan); !ok || !vx.FlowBased || vx.Port != int(t.Port) {
+	if vx, ok := existing.(*netlink.Vxlan); !ok || !vx.FlowBased || vx.Port != int(t.Port) || !vx.UDP6ZeroCSumRx {
 		if err := h.LinkDel(existing); err != nil {
 			return 0, fmt.Errorf("device %s: remove the one that is there: %w", t.Name, err)
 		}
@@ -59,7 +59,10 @@ func EnsureTunnel(h *netlink.Handle, t Tunnel) (int, error) {
 func addTunnel(h *netlink.Handle, t Tunnel) (int, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.HardwareAddr = t.Name, t.MTU, t.MAC
-	device := &netlink.Vxlan{LinkAttrs: attrs, FlowBased: true, Port: int(t.Port)}
+	device := &netlink.Vxlan{
+		LinkAttrs: attrs, FlowBased: true, Port: int(t.Port),
+		UDP6ZeroCSumRx: true, UDP6ZeroCSumTx: true, // what add_outer6 sends has none
+	}
 	if err := h.LinkAdd(device); err != nil {
 		return 0, fmt.Errorf("device %s: add VXLAN on UDP port %d: %w", t.Name, t.Port, err)
 	}

@@ -5,6 +5,8 @@
 package load
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,10 +23,15 @@ import (
 const VNI = 1
 
 // Pins are the places below a BPF file system.
-type Pins struct{ root string }
+type Pins struct {
+	root   string
+	layout int
+}
 
-// PinsBelow returns the places below a BPF file system's mount point.
-func PinsBelow(bpffs string) Pins { return Pins{root: filepath.Join(bpffs, "fairlead")} }
+// PinsBelow returns the places below a BPF file system's mount point, for maps of a layout.
+func PinsBelow(bpffs string, layout int) Pins {
+	return Pins{root: filepath.Join(bpffs, "fairlead"), layout: layout}
+}
 
 // Root is the directory of everything of ours, whatever its version.
 func (p Pins) Root() string { return p.root }
@@ -32,22 +39,41 @@ func (p Pins) Root() string { return p.root }
 // Host is the directory of what does not depend on the version of the maps.
 func (p Pins) Host() string { return filepath.Join(p.root, "host") }
 
-// Maps is the directory of the maps of this version.
-func (p Pins) Maps() string {
-	return filepath.Join(p.root, fmt.Sprintf("v%d", bpf.LayoutVersion), "maps")
+// Maps is the directory of the maps of this layout.
+func (p Pins) Maps() string { return filepath.Join(p.root, "maps", fmt.Sprintf("v%d", p.layout)) }
+
+// notes is the directory of the notes of flows via the stack, which have a version of
+// their own: programs of two layouts share them while one takes over from the other.
+func (p Pins) notes() string {
+	return filepath.Join(p.root, "maps", fmt.Sprintf("notes-v%d", bpf.NotesVersion))
 }
 
-// Links is the directory of the attachments.
-func (p Pins) Links() string {
-	return filepath.Join(p.root, fmt.Sprintf("v%d", bpf.LayoutVersion), "links")
-}
+// Links is the directory of the attachments. They are of no version: a program of any
+// layout is exchanged for one of another there.
+func (p Pins) Links() string { return filepath.Join(p.root, "links") }
 
 // Link is the pin of one attachment.
 func (p Pins) Link(device, hook string) string { return filepath.Join(p.Links(), device+"_"+hook) }
 
+// RemoveFormer removes the maps of other layouts. Programs that still use them keep them
+// alive until they are exchanged.
+func (p Pins) RemoveFormer() error {
+	entries, err := os.ReadDir(filepath.Join(p.root, "maps"))
+	if err != nil {
+		return fmt.Errorf("pins: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if dir := filepath.Join(p.root, "maps", e.Name()); dir != p.Maps() && dir != p.notes() {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Make creates the directories.
 func (p Pins) Make() error {
-	for _, dir := range []string{p.Host(), p.Maps(), p.Links()} {
+	for _, dir := range []string{p.Host(), p.Maps(), p.notes(), p.Links()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("pins: %w", err)
 		}
@@ -57,41 +83,73 @@ func (p Pins) Make() error {
 
 // Settings become read-only data of the programs.
 type Settings struct {
-	Gateway4, Gateway6 netip.Addr // invalid: no range of that family
+	Gateway4, Gateway6 netip.Addr   // invalid: no range of that family
+	Pods4, Pods6       netip.Prefix // the node's ranges; invalid: none of that family
 	RouterMAC          [6]byte
 	TunnelIfindex      int
+	UplinkIfindex      int // 0: no Ethernet device
+	TunnelAddress      netip.Addr
+	TunnelPort         uint16
+	FlowEntries        uint32
 }
 
 // Maps are the pinned maps.
 type Maps struct {
-	Endpoints, Ranges, ViaStack, Metrics *ebpf.Map
+	Endpoints, Ranges, Peers, ViaStack, Connections, State, FlowEvents, Metrics *ebpf.Map
+
+	// Fresh tells that the maps of desired state were made just now, and are empty.
+	Fresh bool
 
 	byName map[string]*ebpf.Map
 }
 
+// mapsOfOwnSize may be replaced by empty ones when their size is changed: what they hold
+// is found out again from packets.
+var mapsOfOwnSize = map[string]bool{bpf.FromPodMapFlConnections: true}
+
 // OpenMaps opens the pinned maps, and makes those that are not there. A map of another
 // size than ours is replaced by an empty one: programs go on with the old one until they
 // are replaced, and the caller fills the new one.
-func OpenMaps(pins Pins, log *slog.Logger) (*Maps, error) {
-	spec, err := bpf.LoadFromPod()
-	if err != nil {
-		return nil, fmt.Errorf("maps: %w", err)
-	}
+func OpenMaps(pins Pins, flowEntries uint32, log *slog.Logger) (*Maps, error) {
 	m := &Maps{byName: map[string]*ebpf.Map{}}
-	for name, ms := range spec.Maps {
-		if ms.Pinning != ebpf.PinByName {
-			continue
-		}
-		opened, err := openMap(pins.Maps(), name, ms, log)
+	for _, p := range bpf.Programs() {
+		spec, err := p.Load()
 		if err != nil {
-			m.Close()
-			return nil, err
+			return nil, errors.Join(fmt.Errorf("maps: %w", err), m.Close())
 		}
-		m.byName[name] = opened
+		for name, ms := range spec.Maps {
+			if _, open := m.byName[name]; open || ms.Pinning != ebpf.PinByName {
+				continue
+			}
+			if mapsOfOwnSize[name] {
+				ms.MaxEntries = flowEntries
+			}
+			if err := m.open(pins, name, ms, log); err != nil {
+				return nil, errors.Join(err, m.Close())
+			}
+		}
 	}
-	m.Endpoints, m.Ranges = m.byName[bpf.FromPodMapFlEndpoints], m.byName[bpf.FromPodMapFlRanges]
-	m.ViaStack, m.Metrics = m.byName[bpf.FromPodMapFlViaStack], m.byName[bpf.FromPodMapFlMetrics]
-	return m, nil
+	m.Endpoints, m.Ranges, m.Peers = m.byName["fl_endpoints"], m.byName["fl_ranges"], m.byName["fl_peers"]
+	m.ViaStack, m.Metrics = m.byName["fl_via_stack"], m.byName["fl_metrics"]
+	m.Connections, m.State, m.FlowEvents = m.byName["fl_connections"], m.byName["fl_state"], m.byName["fl_flow_events"]
+	return m, m.seed()
+}
+
+// open opens or makes one map.
+func (m *Maps) open(pins Pins, name string, spec *ebpf.MapSpec, log *slog.Logger) error {
+	dir := pins.Maps()
+	if name == bpf.FromPodMapFlViaStack {
+		dir = pins.notes()
+	}
+	if _, err := os.Stat(filepath.Join(dir, name)); errors.Is(err, os.ErrNotExist) && name == bpf.FromPodMapFlRanges {
+		m.Fresh = true
+	}
+	opened, err := openMap(dir, name, spec, log)
+	if err != nil {
+		return err
+	}
+	m.byName[name] = opened
+	return nil
 }
 
 func openMap(dir, name string, spec *ebpf.MapSpec, log *slog.Logger) (*ebpf.Map, error) {
@@ -110,6 +168,41 @@ func openMap(dir, name string, spec *ebpf.MapSpec, log *slog.Logger) (*ebpf.Map,
 	return m, nil
 }
 
+// seed gives a new state its secret.
+func (m *Maps) seed() error {
+	var s bpf.State
+	if err := m.State.Lookup(uint32(0), &s); err != nil {
+		return fmt.Errorf("map fl_state: %w", err)
+	}
+	if s.Seed != 0 {
+		return nil
+	}
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return fmt.Errorf("map fl_state: %w", err)
+	}
+	s.Seed = binary.NativeEndian.Uint64(random[:]) | 1
+	if err := m.State.Put(uint32(0), s); err != nil {
+		return fmt.Errorf("map fl_state: %w", err)
+	}
+	return nil
+}
+
+// NextEpoch makes all connections' paths be decided anew. Call it after the rows that
+// they were decided by have changed.
+func (m *Maps) NextEpoch() error {
+	var s bpf.State
+	err := m.State.Lookup(uint32(0), &s)
+	if err == nil {
+		s.Epoch++
+		err = m.State.Put(uint32(0), s)
+	}
+	if err != nil {
+		return fmt.Errorf("map fl_state: %w", err)
+	}
+	return nil
+}
+
 // Close lets go of the maps; they stay pinned.
 func (m *Maps) Close() error {
 	var errs []error
@@ -120,72 +213,51 @@ func (m *Maps) Close() error {
 }
 
 // Programs are the loaded programs.
-type Programs struct {
-	FromPod, ToPod, FromOverlay, ToOverlay *ebpf.Program
-}
+type Programs struct{ byHook map[bpf.Hook]*ebpf.Program }
+
+// At returns the program of a hook.
+func (p *Programs) At(h bpf.Hook) *ebpf.Program { return p.byHook[h] }
 
 // Load verifies and loads all programs with the given settings.
 func (m *Maps) Load(s Settings) (*Programs, error) {
-	p := &Programs{}
-	for _, one := range []struct {
-		hook bpf.Hook
-		spec func() (*ebpf.CollectionSpec, error)
-		to   **ebpf.Program
-	}{
-		{bpf.HookFromPod, bpf.LoadFromPod, &p.FromPod},
-		{bpf.HookToPod, bpf.LoadToPod, &p.ToPod},
-		{bpf.HookFromOverlay, bpf.LoadFromOverlay, &p.FromOverlay},
-		{bpf.HookToOverlay, bpf.LoadToOverlay, &p.ToOverlay},
-	} {
-		prog, err := m.loadOne(bpf.HookName(one.hook), one.spec, s)
+	p := &Programs{byHook: map[bpf.Hook]*ebpf.Program{}}
+	for _, one := range bpf.Programs() {
+		prog, err := m.loadOne(one, s)
 		if err != nil {
 			p.Close()
-			return nil, err
+			return nil, fmt.Errorf("program %s: %w", one.Name, err)
 		}
-		*one.to = prog
+		p.byHook[one.Hook] = prog
 	}
 	return p, nil
 }
 
-func (m *Maps) loadOne(name string, load func() (*ebpf.CollectionSpec, error), s Settings) (*ebpf.Program, error) {
-	spec, err := load()
+func (m *Maps) loadOne(p bpf.Program, s Settings) (*ebpf.Program, error) {
+	spec, err := p.Load()
 	if err != nil {
-		return nil, fmt.Errorf("program %s: %w", name, err)
+		return nil, err
 	}
 	if err := s.apply(spec); err != nil {
-		return nil, fmt.Errorf("program %s: %w", name, err)
+		return nil, err
 	}
 	shared := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
 		if one, ok := m.byName[name]; ok {
 			shared[name] = one
+			spec.Maps[name].MaxEntries = one.MaxEntries()
 		}
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
 	if err != nil {
-		return nil, fmt.Errorf("program %s: %w", name, err)
+		return nil, err
 	}
 	defer coll.Close()
-	return coll.DetachProgram(name), nil
+	return coll.DetachProgram(p.Name), nil
 }
 
 // apply writes those settings that a program has.
 func (s Settings) apply(spec *ebpf.CollectionSpec) error {
-	var gateway4 uint32
-	var gateway6 [4]uint32
-	if s.Gateway4.IsValid() {
-		gateway4 = bpf.AddressOf(s.Gateway4).Word[3]
-	}
-	if s.Gateway6.IsValid() {
-		gateway6 = bpf.AddressOf(s.Gateway6).Word
-	}
-	for name, value := range map[string]any{
-		"cfg_gateway4":       gateway4,
-		"cfg_gateway6":       gateway6,
-		"cfg_router_mac":     s.RouterMAC,
-		"cfg_tunnel_ifindex": uint32(s.TunnelIfindex),
-		"cfg_vni":            uint32(VNI),
-	} {
+	for name, value := range s.variables() {
 		v, ok := spec.Variables[name]
 		if !ok {
 			continue
@@ -197,11 +269,63 @@ func (s Settings) apply(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
+func (s Settings) variables() map[string]any {
+	vars := map[string]any{
+		"cfg_router_mac":     s.RouterMAC,
+		"cfg_tunnel_ifindex": uint32(s.TunnelIfindex),
+		"cfg_uplink_ifindex": uint32(s.UplinkIfindex),
+		"cfg_vni":            uint32(VNI),
+		"cfg_tunnel_port":    s.TunnelPort<<8 | s.TunnelPort>>8, // in network byte order
+		"cfg_flow_mask":      s.FlowEntries - 1,
+		"cfg_gateway4":       wordsOf(s.Gateway4)[3],
+		"cfg_gateway6":       wordsOf(s.Gateway6),
+		"cfg_tunnel_address": wordsOf(s.TunnelAddress),
+		"cfg_tunnel_ipv6":    uint8(0),
+	}
+	if s.TunnelAddress.Is6() {
+		vars["cfg_tunnel_ipv6"] = uint8(1)
+	}
+	net4, mask4 := matcher(s.Pods4)
+	vars["cfg_pods4"], vars["cfg_pods4_mask"] = net4[3], mask4[3]
+	vars["cfg_pods6"], vars["cfg_pods6_mask"] = matcher(s.Pods6)
+	return vars
+}
+
+// wordsOf returns an address as the programs have it, zeros for none.
+func wordsOf(a netip.Addr) [4]uint32 {
+	if !a.IsValid() {
+		return [4]uint32{}
+	}
+	return bpf.AddressOf(a).Word
+}
+
+// matcher returns network and mask of a prefix. Without one, they match no address: all
+// bits are compared with those of an address that no packet is sent to.
+func matcher(p netip.Prefix) (network, mask [4]uint32) {
+	ones := [16]byte{}
+	if !p.IsValid() {
+		for i := range ones {
+			ones[i] = 0xff
+		}
+		word := bpf.AddressOf(netip.AddrFrom16(ones)).Word
+		return word, word
+	}
+	bits, offset := p.Bits(), 0
+	if p.Addr().Is4() {
+		offset = 12 // the mapped form's
+	}
+	for i := range bits {
+		ones[offset+i/8] |= 0x80 >> (i % 8)
+	}
+	for i := range mask {
+		mask[i] = binary.NativeEndian.Uint32(ones[4*i:])
+	}
+	return bpf.AddressOf(p.Masked().Addr()).Word, mask
+}
+
 // Close lets go of the programs; where they are attached they stay.
 func (p *Programs) Close() {
-	for _, one := range []*ebpf.Program{p.FromPod, p.ToPod, p.FromOverlay, p.ToOverlay} {
-		if one != nil {
-			one.Close()
-		}
+	for _, one := range p.byHook {
+		one.Close()
 	}
 }

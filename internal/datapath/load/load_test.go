@@ -25,7 +25,7 @@ func newPins(t *testing.T) Pins {
 	dir := t.TempDir()
 	noError(t, unix.Mount("bpf", dir, "bpf", 0, ""))
 	t.Cleanup(func() { noError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	pins := PinsBelow(dir)
+	pins := PinsBelow(dir, bpf.LayoutVersion)
 	noError(t, pins.Make())
 	noError(t, pins.Make()) // again
 	return pins
@@ -36,11 +36,11 @@ func TestMapsAreKept(t *testing.T) {
 	pins := newPins(t)
 	key := bpf.AddressOf(netip.MustParseAddr("10.1.0.2"))
 	want := bpf.Endpoint{Ifindex: 7}
-	first, err := OpenMaps(pins, slog.Default())
+	first, err := OpenMaps(pins, 1024, slog.Default())
 	noError(t, err)
 	noError(t, first.Endpoints.Put(key, want))
 	noError(t, first.Close())
-	second, err := OpenMaps(pins, slog.Default())
+	second, err := OpenMaps(pins, 1024, slog.Default())
 	noError(t, err)
 	defer second.Close()
 	var got bpf.Endpoint
@@ -57,11 +57,11 @@ func TestMapOfAnotherShape(t *testing.T) {
 	noError(t, err)
 	defer odd.Close()
 	noError(t, odd.Pin(filepath.Join(pins.Maps(), "fl_endpoints")))
-	m, err := OpenMaps(pins, slog.New(slog.DiscardHandler))
+	m, err := OpenMaps(pins, 1024, slog.New(slog.DiscardHandler))
 	noError(t, err)
 	defer m.Close()
 	noError(t, m.Endpoints.Put(bpf.AddressOf(netip.MustParseAddr("10.1.0.2")), bpf.Endpoint{Ifindex: 7}))
-	p, err := m.Load(Settings{Gateway4: netip.MustParseAddr("10.1.0.1"), TunnelIfindex: 3})
+	p, err := m.Load(Settings{Gateway4: netip.MustParseAddr("10.1.0.1"), TunnelIfindex: 3, FlowEntries: 1024})
 	noError(t, err)
 	p.Close()
 }

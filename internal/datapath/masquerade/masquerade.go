@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -27,6 +28,8 @@ type Rules struct {
 	Pods []netip.Prefix
 	// Cluster are all pod ranges.
 	Cluster []netip.Prefix
+	// Exceptions are further destinations that see pods' own addresses.
+	Exceptions []netip.Prefix
 	// Tunnel is the tunnel device. What the host itself sends through it with another
 	// address than a pod's gets the device's, since answers could not come back that
 	// way (a process that asked a service has chosen its source before the service's
@@ -80,7 +83,7 @@ func (r Rules) expressions() [][]expr.Any {
 	for _, pods := range r.Pods {
 		rule := append(familyIs(pods.Addr()), outDevice(expr.CmpOpNeq, r.Tunnel)...)
 		rule = append(rule, address(source, expr.CmpOpEq, pods)...)
-		rule = append(rule, outside(destination, pods.Addr(), r.Cluster)...)
+		rule = append(rule, outside(destination, pods.Addr(), slices.Concat(r.Cluster, r.Exceptions))...)
 		rules = append(rules, append(rule, masquerade()))
 	}
 	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {

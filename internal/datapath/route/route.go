@@ -23,8 +23,12 @@ const Protocol = 177
 type Route struct {
 	// Ifindex is the device, 0 for a prefix that is unreachable.
 	Ifindex int
+	// Via is the next hop on the device's network; invalid when the device leads there.
+	Via netip.Addr
 	// Source is what the host itself sends from; it may be invalid.
 	Source netip.Addr
+	// MTU is the largest IP packet, in bytes; 0: the device's.
+	MTU int
 }
 
 // unreachableMetric lets any other route to the same prefix win.
@@ -79,7 +83,10 @@ func message(dst netip.Prefix, r Route) *netlink.Route {
 		m.Type, m.Priority = unix.RTN_UNREACHABLE, unreachableMetric
 		return m
 	}
-	m.LinkIndex, m.Scope = r.Ifindex, netlink.SCOPE_LINK
+	m.LinkIndex, m.Scope, m.MTU = r.Ifindex, netlink.SCOPE_LINK, r.MTU
+	if r.Via.IsValid() {
+		m.Gw, m.Scope = r.Via.AsSlice(), netlink.SCOPE_UNIVERSE
+	}
 	if r.Source.IsValid() {
 		m.Src = r.Source.AsSlice()
 	}
@@ -99,7 +106,10 @@ func row(m netlink.Route) (netip.Prefix, Route, bool) {
 	if m.Type == unix.RTN_UNREACHABLE {
 		return dst, Route{}, true
 	}
-	r := Route{Ifindex: m.LinkIndex}
+	r := Route{Ifindex: m.LinkIndex, MTU: m.MTU}
+	if via, ok := netip.AddrFromSlice(m.Gw); ok {
+		r.Via = via.Unmap()
+	}
 	if src, ok := netip.AddrFromSlice(m.Src); ok {
 		r.Source = src.Unmap()
 	}

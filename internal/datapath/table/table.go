@@ -32,6 +32,7 @@ type Table[K comparable, V comparable] struct {
 	desired  map[K]V
 	realised map[K]V
 	pending  map[K]struct{}
+	changes  int
 }
 
 // New returns a table without desired rows. Name is for errors. Call Resync before the
@@ -66,6 +67,10 @@ func (t *Table[K, V]) Get(key K) (V, bool) {
 	v, ok := t.realised[key]
 	return v, ok
 }
+
+// Changes counts the rows that were replaced or deleted since the table was made, other
+// than rows that were added: when it has grown, what was decided by a row may be wrong now.
+func (t *Table[K, V]) Changes() int { return t.changes }
 
 // Realised returns the row of a key that the kernel is known to have.
 func (t *Table[K, V]) Realised(key K) (V, bool) {
@@ -118,6 +123,9 @@ func (t *Table[K, V]) syncRow(key K) error {
 	if err := t.backend.Put(key, want); err != nil {
 		return fmt.Errorf("%s: write %v: %w", t.name, key, err)
 	}
+	if exists {
+		t.changes++
+	}
 	t.realised[key] = want
 	return nil
 }
@@ -126,6 +134,7 @@ func (t *Table[K, V]) remove(key K, have V) error {
 	if err := t.backend.Delete(key, have); err != nil {
 		return fmt.Errorf("%s: delete %v: %w", t.name, key, err)
 	}
+	t.changes++
 	delete(t.realised, key)
 	return nil
 }

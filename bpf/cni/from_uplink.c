@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* What the node receives on the device that its address is on (tcx ingress): packets for
+ * its pods, as they are or in the tunnel. Everything else is the host's and passes. */
+#include "forward.h"
+#include "quick.h"
+#include "via_stack.h"
+
+/* hand_over gives a packet that is out of its tunnel to its pod. */
+static __always_inline int hand_over(struct __sk_buff *skb, const struct path *p, __be16 protocol)
+{
+	struct ethhdr eth;
+
+	__builtin_memcpy(eth.h_dest, p->to_mac, 6);
+	__builtin_memcpy(eth.h_source, p->from_mac, 6);
+	eth.h_proto = protocol;
+	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) < 0)
+		return drop(skb, HOOK_FROM_UPLINK, REASON_DROP_KERNEL);
+	count(skb, HOOK_FROM_UPLINK, REASON_LOCAL);
+	return bpf_redirect_peer(p->ifindex, 0);
+}
+
+/* from_tunnel takes packets of known connections; the others, the tunnel device. */
+static __always_inline int from_tunnel(struct __sk_buff *skb, const struct tunnelled *t)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct state *s = shared_state();
+	struct course c = {};
+	__u32 known;
+
+	if (!s || quick_parse(data + t->offset, end, t->protocol, &c.packet) < 0)
+		return TC_ACT_OK;
+	set_course(&c, s);
+	known = find_path(&c);
+	if (known == NO_ROW || c.path.kind != PATH_POD || !(c.path.flags & PATH_FROM_TUNNEL) || c.path.from != skb->ifindex ||
+	    !same_address(&c.remote, &t->sender))
+		return TC_ACT_OK;
+	if (remove_outer(skb, t->protocol) < 0)
+		return TC_ACT_OK;
+	saw(known, &c);
+	return hand_over(skb, &c.path, t->protocol);
+}
+
+/* is_for_pods compares the destination with the node's ranges. */
+static __always_inline int is_for_pods(struct __sk_buff *skb, __be16 protocol)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__be32 differs = 0;
+
+	if (protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data + ETH_HLEN;
+
+		return (void *)(ip + 1) <= end && (ip->daddr & cfg_pods4_mask) == cfg_pods4;
+	}
+	if (protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data + ETH_HLEN;
+
+		if ((void *)(ip + 1) > end)
+			return 0;
+		for (int i = 0; i < 4; i++)
+			differs |= (ip->daddr[i] & cfg_pods6_mask[i]) ^ cfg_pods6[i];
+		return !differs;
+	}
+	return 0;
+}
+
+/* decide finds out about packets to pods whose way is not known: less than 0 when it is to
+ * the pod. Other nodes may send natively whether or not this one does: it may be about to. */
+static __noinline int decide(struct __sk_buff *skb, struct course *c)
+{
+	struct packet p = {};
+	struct endpoint *ep;
+	struct range *from;
+
+	if (parse(skb, &p) < 0)
+		return drop(skb, HOOK_FROM_UPLINK, REASON_DROP_TRUNCATED);
+	from = lookup_range(&p.src);
+	if (from && (from->flags & RANGE_LOCAL))
+		return drop(skb, HOOK_FROM_UPLINK, REASON_DROP_SOURCE);
+	ep = bpf_map_lookup_elem(&fl_endpoints, &p.dst);
+	/* Our router address, or the answer must go through the stack, which must then
+	 * have seen the question. */
+	if (!ep || !from)
+		return pass(skb, HOOK_FROM_UPLINK, REASON_STACK);
+	if (p.flags & PACKET_FRAGMENT)
+		return pass(skb, HOOK_FROM_UPLINK, REASON_FRAGMENT);
+	if (goes_via_stack(&p))
+		return pass(skb, HOOK_FROM_UPLINK, REASON_VIA_STACK);
+	pod_path(&c->path, ep);
+	c->path.from = skb->ifindex;
+	c->path.flags = 0;
+	return -1;
+}
+
+static __always_inline int from_wire(struct __sk_buff *skb, __be16 protocol)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct state *s = shared_state();
+	struct course c = {};
+	__u32 known;
+	int action;
+
+	if (!s)
+		return TC_ACT_SHOT;
+	if (quick_parse(data + ETH_HLEN, end, protocol, &c.packet) == 0) {
+		set_course(&c, s);
+		known = find_path(&c);
+		if (known != NO_ROW && c.path.kind == PATH_POD && !(c.path.flags & PATH_FROM_TUNNEL) &&
+		    c.path.from == skb->ifindex) {
+			saw(known, &c);
+			return to_pod_peer(skb, HOOK_FROM_UPLINK, &c.path);
+		}
+	}
+	action = decide(skb, &c);
+	if (action >= 0)
+		return action;
+	remember(&c);
+	return to_pod_peer(skb, HOOK_FROM_UPLINK, &c.path);
+}
+
+SEC("tc")
+int from_uplink(struct __sk_buff *skb)
+{
+	/* A copy, as the compiler may otherwise read through a pointer into the context. */
+	__be16 protocol = READ_ONCE(skb->protocol);
+	struct tunnelled t;
+
+	/* What is meant for others, or for a VLAN's device. */
+	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
+		return TC_ACT_OK;
+	if (tunnel_packet(skb, protocol, &t))
+		return from_tunnel(skb, &t);
+	if (!is_for_pods(skb, protocol))
+		return TC_ACT_OK;
+	return from_wire(skb, protocol);
+}
+
+char _license[] SEC("license") = "GPL";
