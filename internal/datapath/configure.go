@@ -177,7 +177,7 @@ func (d *Datapath) configureTunnel() error {
 		return err
 	}
 	if err := link.SetUp(d.nl, TunnelDevice); err != nil {
-		return err
+		return fmt.Errorf("tunnel port %d: %w", d.opts.TunnelPort, err)
 	}
 	return link.SyncAddresses(d.nl, TunnelDevice, d.plan.gateways)
 }

@@ -8,22 +8,34 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-io/fairlead/internal/datapath"
 )
 
 const bulk = 4 << 20 // bytes of a TCP transfer: many segments, so that offloads are in use
 
 // TestPaths sends every kind of traffic over every kind of path.
 func TestPaths(t *testing.T) {
-	for _, over := range []struct {
-		name  string
-		over6 bool
-		mtu   int
-	}{{"tunnel over IPv4", false, uplinkMTU - 50}, {"tunnel over IPv6", true, uplinkMTU - 70}} {
-		t.Run(over.name, func(t *testing.T) {
-			w := newWorld(t, 2, over.over6)
+	for _, c := range []struct {
+		name string
+		shape
+		mtu int
+	}{
+		{"tunnel over IPv4", shape{}, uplinkMTU - 50},
+		{"tunnel over IPv6", shape{over6: true}, uplinkMTU - 70},
+		{"native", shape{routing: datapath.RoutingNative}, uplinkMTU},
+		{"IPv4 only", shape{families: []string{"IPv4"}}, uplinkMTU - 50},
+		{"IPv6 only", shape{over6: true, families: []string{"IPv6"}}, uplinkMTU - 70},
+		{"IPv6 only, native", shape{over6: true, families: []string{"IPv6"}, routing: datapath.RoutingNative}, uplinkMTU},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newShapedWorld(t, 2, c.shape)
 			one, two := w.nodes[0], w.nodes[1]
-			a, b, c := one.addPod(), one.addPod(), two.addPod()
+			a, b, far := one.addPod(), one.addPod(), two.addPod()
 			for _, f := range families {
+				if !c.has(f) {
+					continue
+				}
 				for _, path := range []struct {
 					name     string
 					from, to space
@@ -31,9 +43,9 @@ func TestPaths(t *testing.T) {
 					seen     netip.Addr
 				}{
 					{"same node", a.space, b.space, b.ip(f), a.ip(f)},
-					{"across nodes", a.space, c.space, c.ip(f), a.ip(f)},
+					{"across nodes", a.space, far.space, far.ip(f), a.ip(f)},
 					{"host to own pod", one.space, a.space, a.ip(f), one.routerIP(f)},
-					{"host to other node's pod", one.space, c.space, c.ip(f), one.routerIP(f)},
+					{"host to other node's pod", one.space, far.space, far.ip(f), one.routerIP(f)},
 					{"pod to own host's router address", a.space, one.space, one.routerIP(f), a.ip(f)},
 					{"pod to own host's address", a.space, one.space, one.uplinkIP(f), a.ip(f)},
 					{"pod to other host's router address", a.space, two.space, two.routerIP(f), a.ip(f)},
@@ -42,7 +54,7 @@ func TestPaths(t *testing.T) {
 				} {
 					t.Run(f+"/"+path.name, func(t *testing.T) { checkPath(t, path.from, path.to, path.address, path.seen) })
 				}
-				t.Run(f+"/MTU", func(t *testing.T) { checkMTU(t, a, c, f, over.mtu) })
+				t.Run(f+"/MTU", func(t *testing.T) { checkMTU(t, a, far, f, c.mtu) })
 			}
 		})
 	}

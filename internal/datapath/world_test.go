@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -60,8 +61,25 @@ const (
 	uplinkMTU          = 1500
 )
 
+// shape is what worlds differ in.
+type shape struct {
+	over6    bool             // tunnels run over IPv6
+	routing  datapath.Routing // "": the default
+	families []string         // of pods; none: both
+}
+
+// has says whether pods have addresses of a family.
+func (s shape) has(family string) bool {
+	return len(s.families) == 0 || slices.Contains(s.families, family)
+}
+
 // newWorld makes n nodes, whose tunnels run over IPv4 or IPv6.
 func newWorld(t *testing.T, n int, over6 bool) *world {
+	t.Helper()
+	return newShapedWorld(t, n, shape{over6: over6})
+}
+
+func newShapedWorld(t *testing.T, n int, sh shape) *world {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("makes network namespaces and loads eBPF programs: run it as root (make test-bpf)")
@@ -71,7 +89,7 @@ func newWorld(t *testing.T, n int, over6 bool) *world {
 	must(t, w.outside.nl.LinkAdd(bridge))
 	up(t, w.outside, "br0", outside4+"/24", outside6+"/64")
 	for i := 1; i <= n; i++ {
-		w.addNode(i, over6)
+		w.addNode(i, sh)
 	}
 	var peers []datapath.Peer
 	for _, one := range w.nodes {
@@ -83,7 +101,7 @@ func newWorld(t *testing.T, n int, over6 bool) *world {
 	return w
 }
 
-func (w *world) addNode(i int, over6 bool) {
+func (w *world) addNode(i int, sh shape) {
 	t := w.t
 	n := &node{space: newSpace(t), world: w, name: fmt.Sprintf("node-%d", i), bpffs: t.TempDir()}
 	must(t, unix.Mount("bpf", n.bpffs, "bpf", 0, ""))
@@ -102,16 +120,20 @@ func (w *world) addNode(i int, over6 bool) {
 		must(t, n.nl.RouteAdd(defaultVia(t, n.space, "eth0", gw)))
 	}
 
-	n.opts = datapath.Options{BPFFS: n.bpffs, Masquerade: true, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
-	n.spec = datapath.Node{
-		Name:            n.name,
-		PodCIDRs:        []netip.Prefix{prefix("10.244.%d.0/24", i), prefix("fd00:10:244:%d::/64", i)},
-		Addresses:       []netip.Addr{addr(addr6)},
-		ClusterPodCIDRs: []netip.Prefix{prefix("10.244.0.0/16"), prefix("fd00:10:244::/48")},
+	n.opts = datapath.Options{BPFFS: n.bpffs, Masquerade: true, Routing: sh.routing, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
+	n.spec = datapath.Node{Name: n.name}
+	if sh.has("IPv4") {
+		n.spec.PodCIDRs = append(n.spec.PodCIDRs, prefix("10.244.%d.0/24", i))
+		n.spec.ClusterPodCIDRs = append(n.spec.ClusterPodCIDRs, prefix("10.244.0.0/16"))
 	}
-	if !over6 {
-		n.spec.Addresses = append([]netip.Addr{addr(addr4)}, n.spec.Addresses...)
+	if sh.has("IPv6") {
+		n.spec.PodCIDRs = append(n.spec.PodCIDRs, prefix("fd00:10:244:%d::/64", i))
+		n.spec.ClusterPodCIDRs = append(n.spec.ClusterPodCIDRs, prefix("fd00:10:244::/48"))
 	}
+	if !sh.over6 {
+		n.spec.Addresses = append(n.spec.Addresses, addr(addr4))
+	}
+	n.spec.Addresses = append(n.spec.Addresses, addr(addr6))
 	n.open()
 	w.nodes = append(w.nodes, n)
 }
