@@ -37,7 +37,7 @@ func (d Direction) String() string {
 // The device must be in the network namespace of the calling thread, for all functions of
 // this file.
 func Attach(pin string, ifindex int, dir Direction, prog *ebpf.Program) error {
-	way, err := chosen()
+	way, err := ChosenWay()
 	if err != nil {
 		return fmt.Errorf("attach %s to device %d: %w", pin, ifindex, err)
 	}

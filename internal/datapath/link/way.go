@@ -25,6 +25,17 @@ const (
 	Clsact      // a filter of the clsact qdisc
 )
 
+// String returns the way's name.
+func (w Way) String() string {
+	switch w {
+	case TCX:
+		return "tcx"
+	case Clsact:
+		return "clsact"
+	}
+	return "the best way"
+}
+
 // way is what Attach uses, and what was found once of the kernel.
 var way struct {
 	sync.Mutex
@@ -40,8 +51,8 @@ func UseWay(w Way) {
 	way.wanted = w
 }
 
-// chosen returns the way that Attach is to use.
-func chosen() (Way, error) {
+// ChosenWay returns the way that Attach uses: TCX or Clsact.
+func ChosenWay() (Way, error) {
 	way.Lock()
 	defer way.Unlock()
 	if way.wanted != BestWay {
