@@ -69,7 +69,7 @@ func run(ctx context.Context, kernels []string, cache, out string, limit time.Du
 		verdict := "passed"
 		if err != nil {
 			verdict = "FAILED"
-			errs = append(errs, fmt.Errorf("Linux %s: %w", series, err))
+			errs = append(errs, fmt.Errorf("kernel %s: %w", series, err))
 		}
 		fmt.Printf("== Linux %s: %s in %.0f s\n", series, verdict, time.Since(start).Seconds())
 	}

@@ -145,7 +145,7 @@ func attachments() (string, error) {
 	}
 	way, err := link.ChosenWay()
 	if err == nil && way != want {
-		err = fmt.Errorf("Linux %s: %s is chosen, want %s", release, way, want)
+		err = fmt.Errorf("kernel %s: %s is chosen, want %s", release, way, want)
 	}
 	return fmt.Sprintf("attachments by %s on %s", way, release), err
 }
