@@ -17,7 +17,7 @@ KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 # Packages whose tests need nothing but Go.
 UNIT      := ./api/... ./charts/... ./cmd/... ./internal/cniapi/... ./internal/agent/... ./internal/enroll/... ./internal/model/... \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
-             ./test/architecture ./test/conformance \
+             ./test/architecture ./test/conformance ./test/kernelmatrix/... \
              $(addprefix ./test/lab/,atomicfile build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
 BPF       := ./bpf/... ./internal/datapath/... ./test/cni ./test/lab/cgroup
@@ -80,9 +80,14 @@ test-unit: ## The inner loop: pure packages and protocols, under 2 minutes.
 	$(GOTEST) $(UNIT)
 
 .PHONY: test-bpf
-test-bpf: ## Verifier, packets through each program, namespaces joined by the real datapath, CNI x 1,000 (root).
+test-bpf: ## Verifier, packets through each program, namespaces joined by the real datapath (tcx and clsact), CNI x 1,000 (root).
 	@test "$$(id -u)" = 0 || { echo "test-bpf makes network namespaces and loads programs: run it as root"; exit 1; }
 	$(GOTEST) -p 1 -count=1 $(BPF)
+	FAIRLEAD_TEST_ATTACH=clsact $(GOTEST) -p 1 -count=1 ./internal/datapath
+
+.PHONY: kernel-matrix
+kernel-matrix: deps-kernel-matrix ## Debian's kernels 6.1 and 6.12 under QEMU: verifier, and pods that talk (docs/kernels.md).
+	go run ./test/kernelmatrix
 
 .PHONY: test-env
 test-env: lab-build ## Controllers and releases against a real kube-apiserver.
@@ -133,9 +138,11 @@ deploy: images ## Load the working tree's build on a running lab and restart Fai
 deps: ## Install the Debian or Ubuntu packages that the lab and the tests need.
 	@test/deps runtime
 
-.PHONY: deps-generate
+.PHONY: deps-generate deps-kernel-matrix
 deps-generate:
 	@test/deps generate
+deps-kernel-matrix:
+	@test/deps kernel-matrix
 
 .PHONY: clean
 clean: ## Remove what was built; the lab's downloads and builds stay in .cache/.

@@ -41,6 +41,7 @@ func Cleanup(ctx context.Context, opts Options) error {
 	return ns.Do(func() error {
 		return errors.Join(
 			removeDevices(h),
+			link.DetachAll(), // from devices that are not ours
 			removeRoutes(h),
 			masquerade.Remove(ns.FD()),
 			removePins(opts.BPFFS),

@@ -23,6 +23,11 @@ import (
 // hostIfDigits is how many hexadecimal digits follow "fl" in the name of a host end.
 const hostIfDigits = 12
 
+// podWay is how programs are attached to pods' host ends. A tcx link would wait for two RCU
+// grace periods (23 ms of an ADD); nobody else has business at these devices, so that the
+// order among several programs, which tcx is better at, does not matter.
+const podWay = link.Clsact
+
 // hostIfOf returns the name of an endpoint's host end.
 func hostIfOf(containerID, ifName string) string {
 	sum := sha256.Sum256([]byte(containerID + "/" + ifName))
@@ -172,8 +177,8 @@ func (d *Datapath) attachEndpoint(ep Endpoint) error {
 	}
 	// Egress first: what the stack sends must be noted before the pod can answer.
 	return errors.Join(
-		link.Attach(d.pins.Link(ep.HostIf, "to"), ep.HostIfIndex, link.Egress, d.programs.At(bpf.HookToPod)),
-		link.Attach(d.pins.Link(ep.HostIf, "from"), ep.HostIfIndex, link.Ingress, d.programs.At(bpf.HookFromPod)),
+		link.Attach(podWay, d.pins.Link(ep.HostIf, "to"), ep.HostIfIndex, link.Egress, d.programs.At(bpf.HookToPod)),
+		link.Attach(podWay, d.pins.Link(ep.HostIf, "from"), ep.HostIfIndex, link.Ingress, d.programs.At(bpf.HookFromPod)),
 	)
 }
 

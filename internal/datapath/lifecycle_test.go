@@ -12,10 +12,13 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
 	"github.com/fairlead-io/fairlead/internal/datapath"
+	"github.com/fairlead-io/fairlead/internal/datapath/link"
 )
 
 func TestCleanupLeavesNothing(t *testing.T) {
@@ -45,6 +48,33 @@ func TestCleanupLeavesNothing(t *testing.T) {
 		t.Errorf("Cleanup left or took something (-before +after):\n%s", diff)
 	}
 	n.cleanup(t) // again, with nothing there
+}
+
+// TestCleanupDetachesFromForeignDevices: a device that stays must not keep a program.
+func TestCleanupDetachesFromForeignDevices(t *testing.T) {
+	w := newWorld(t, 1, false)
+	n := w.nodes[0]
+	n.cleanup(t)
+	before := n.snapshot(t)
+	n.open()
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "fl_test", Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
+		asm.Mov.Imm(asm.R0, 2), asm.Return(), // drops everything
+	}})
+	must(t, err)
+	defer prog.Close()
+	uplink, err := n.nl.LinkByName("eth0")
+	must(t, err)
+	must(t, n.Do(func() error {
+		return link.Attach(link.BestWay, filepath.Join(n.bpffs, "fairlead/links/uplink_from"), uplink.Attrs().Index, link.Ingress, prog)
+	}))
+	if err := ping(n.space, outsideIP("IPv4")); err == nil {
+		t.Fatal("an answer came by a program that drops it")
+	}
+	n.cleanup(t)
+	must(t, ping(n.space, outsideIP("IPv4")))
+	if diff := cmp.Diff(before, n.snapshot(t)); diff != "" {
+		t.Errorf("Cleanup left or took something (-before +after):\n%s", diff)
+	}
 }
 
 func TestRemovedEndpointLeavesNothing(t *testing.T) {

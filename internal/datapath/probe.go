@@ -13,9 +13,10 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
-	bpflink "github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-io/fairlead/internal/datapath/link"
 )
 
 // Probe says whether this machine can run the datapath. The error, which wraps
@@ -52,7 +53,7 @@ func kernelFeatures() []feature {
 	}
 	return []feature{
 		{"eBPF programs at a device's traffic (SchedCLS)", "CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF", func() error { return features.HaveProgramType(ebpf.SchedCLS) }},
-		{"tcx attachments", "Linux 6.6 or newer", haveTCX},
+		{"attachments by tcx or clsact", "Linux 6.6 or newer, or an older one with CONFIG_NET_SCH_INGRESS", link.HaveWay},
 		{"helper bpf_redirect_peer", "Linux 5.10 or newer", helper(asm.FnRedirectPeer)},
 		{"helper bpf_skb_set_tunnel_key", "CONFIG_VXLAN and CONFIG_NET_CLS_BPF", helper(asm.FnSkbSetTunnelKey)},
 		{"map of type LPM trie", "CONFIG_BPF_SYSCALL", func() error { return features.HaveMapType(ebpf.LPMTrie) }},
@@ -107,29 +108,4 @@ func kernelRelease() string {
 		return "of unknown release"
 	}
 	return unix.ByteSliceToString(u.Release[:])
-}
-
-// haveTCX tries to attach to a device that cannot be: a kernel with tcx says that there is
-// no such device.
-func haveTCX() error {
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name:         "fl_probe",
-		Type:         ebpf.SchedCLS,
-		AttachType:   ebpf.AttachTCXIngress,
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-		License:      "GPL",
-	})
-	if err != nil {
-		return err
-	}
-	defer prog.Close()
-	const noDevice = 1<<31 - 1
-	l, err := bpflink.AttachTCX(bpflink.TCXOptions{Interface: noDevice, Program: prog, Attach: ebpf.AttachTCXIngress})
-	if err == nil {
-		return l.Close()
-	}
-	if errors.Is(err, unix.ENODEV) {
-		return nil
-	}
-	return err
 }

@@ -69,8 +69,8 @@ func (d *Datapath) exchangePrograms(settings load.Settings) error {
 func (d *Datapath) attachAll() error {
 	s, p := d.settings, d.programs
 	errs := []error{
-		link.Attach(d.pins.Link(TunnelDevice, "to"), s.TunnelIfindex, link.Egress, p.At(bpf.HookToOverlay)),
-		link.Attach(d.pins.Link(TunnelDevice, "from"), s.TunnelIfindex, link.Ingress, p.At(bpf.HookFromOverlay)),
+		link.Attach(link.BestWay, d.pins.Link(TunnelDevice, "to"), s.TunnelIfindex, link.Egress, p.At(bpf.HookToOverlay)),
+		link.Attach(link.BestWay, d.pins.Link(TunnelDevice, "from"), s.TunnelIfindex, link.Ingress, p.At(bpf.HookFromOverlay)),
 		d.attachUplink(),
 	}
 	for _, ep := range d.live {
@@ -86,11 +86,11 @@ func (d *Datapath) attachUplink() error {
 		if err := link.Detach(to); err != nil {
 			return err
 		}
-	} else if err := link.Attach(to, d.settings.UplinkIfindex, link.Egress, d.programs.At(bpf.HookToUplink)); err != nil {
+	} else if err := link.Attach(link.BestWay, to, d.settings.UplinkIfindex, link.Egress, d.programs.At(bpf.HookToUplink)); err != nil {
 		return err
 	}
 	if d.settings.UplinkIfindex == 0 {
 		return link.Detach(from)
 	}
-	return link.Attach(from, d.settings.UplinkIfindex, link.Ingress, d.programs.At(bpf.HookFromUplink))
+	return link.Attach(link.BestWay, from, d.settings.UplinkIfindex, link.Ingress, d.programs.At(bpf.HookFromUplink))
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // snapshot lists all that the datapath could leave on a machine: devices, addresses,
-// routes, rules, neighbours, nftables, pins and host-wide settings.
+// routes, rules, neighbours, qdiscs, nftables, pins and host-wide settings.
 func (n *node) snapshot(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -64,6 +64,13 @@ func (n *node) snapshot(t *testing.T) []string {
 			}
 		}
 	}
+	qdiscs, err := n.nl.QdiscList(nil)
+	must(t, err)
+	for _, q := range qdiscs {
+		if q.Type() == "clsact" {
+			add("qdisc clsact of %s", names[q.Attrs().LinkIndex])
+		}
+	}
 	conn, err := nftables.New(nftables.WithNetNSFd(n.FD()))
 	must(t, err)
 	tables, err := conn.ListTables()
@@ -103,21 +110,27 @@ func (n *node) mapRows(t *testing.T) []string {
 	return rows
 }
 
-// attachments returns the kernel's number of each attachment by its pin.
-func (n *node) attachments(t *testing.T) map[string]link.ID {
+// attachments returns, by its pin, what stays the same of an attachment when its program
+// is exchanged: the kernel's number of a link, the note of a filter.
+func (n *node) attachments(t *testing.T) map[string]string {
 	t.Helper()
 	dir := filepath.Join(n.bpffs, "fairlead/links")
 	pins, err := os.ReadDir(dir)
 	must(t, err)
-	ids := map[string]link.ID{}
+	same := map[string]string{}
 	for _, pin := range pins {
-		l, err := link.LoadPinnedLink(filepath.Join(dir, pin.Name()), nil)
+		path := filepath.Join(dir, pin.Name())
+		if note, err := os.Readlink(path); err == nil {
+			same[pin.Name()] = note
+			continue
+		}
+		l, err := link.LoadPinnedLink(path, nil)
 		must(t, err)
 		info, err := l.Info()
 		must(t, errors.Join(err, l.Close()))
-		ids[pin.Name()] = info.ID
+		same[pin.Name()] = fmt.Sprint("link ", info.ID)
 	}
-	return ids
+	return same
 }
 
 func (n *node) sysctl(t *testing.T, name string) string {

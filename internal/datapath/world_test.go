@@ -19,10 +19,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-io/fairlead/internal/datapath"
+	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets FAIRLEAD_TEST_ATTACH=clsact try what kernels without tcx need.
+func TestMain(m *testing.M) {
+	switch way := os.Getenv("FAIRLEAD_TEST_ATTACH"); way {
+	case "":
+	case "clsact":
+		link.UseWay(link.Clsact)
+	default:
+		fmt.Fprintf(os.Stderr, "FAIRLEAD_TEST_ATTACH=%s: want clsact, or nothing for what the kernel has\n", way)
+		os.Exit(2)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // world is an underlay in one namespace, which is also the outside, and nodes around it.
 type world struct {

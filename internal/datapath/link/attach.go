@@ -9,7 +9,6 @@ import (
 	"os"
 
 	"github.com/cilium/ebpf"
-	bpflink "github.com/cilium/ebpf/link"
 )
 
 // Direction is a side of a device's traffic, seen from the device.
@@ -21,100 +20,91 @@ const (
 	Egress
 )
 
-func (d Direction) attachType() ebpf.AttachType {
+// String returns the direction's name as tc writes it.
+func (d Direction) String() string {
 	if d == Egress {
-		return ebpf.AttachTCXEgress
+		return "egress"
 	}
-	return ebpf.AttachTCXIngress
+	return "ingress"
 }
 
-// Attach makes prog the program of a device and pins the attachment. When it is attached
-// already, the program is exchanged in one step and no packet meets none.
-func Attach(pin string, ifindex int, dir Direction, prog *ebpf.Program) error {
-	exchanged, err := exchange(pin, ifindex, prog)
-	if err != nil || exchanged {
-		return err
+// Attach makes prog the program of a device, in a way: BestWay, or Clsact. When it is attached already, the program is
+// exchanged in one step and no packet meets none. The attachment outlives this process and
+// is found again by the pin, a path below a BPF file system: what is there is a tcx link,
+// or the note of a clsact filter where the kernel has no tcx (Linux before 6.6). One that
+// was made in the other way is replaced, the old program going when the new one is there.
+//
+// The device must be in the network namespace of the calling thread, for all functions of
+// this file.
+func Attach(way Way, pin string, ifindex int, dir Direction, prog *ebpf.Program) error {
+	if way == BestWay {
+		chosen, err := ChosenWay()
+		if err != nil {
+			return fmt.Errorf("attach %s to device %d: %w", pin, ifindex, err)
+		}
+		way = chosen
 	}
-	l, err := bpflink.AttachTCX(bpflink.TCXOptions{Interface: ifindex, Program: prog, Attach: dir.attachType()})
+	var err error
+	if way == Clsact {
+		err = attachClsact(pin, ifindex, dir, prog)
+	} else {
+		err = attachTCX(pin, ifindex, dir, prog)
+	}
 	if err != nil {
 		return fmt.Errorf("attach %s to device %d: %w", pin, ifindex, err)
-	}
-	defer l.Close()
-	if err := l.Pin(pin); err != nil {
-		return fmt.Errorf("attach: pin %s: %w", pin, err)
 	}
 	return nil
 }
 
-// exchange updates a pinned attachment. It reports false when there is none, or one to a
-// device that is gone, whose pin it removes.
-func exchange(pin string, ifindex int, prog *ebpf.Program) (bool, error) {
-	l, err := bpflink.LoadPinnedLink(pin, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("attachment %s: %w", pin, err)
-	}
-	defer l.Close()
-	at, err := attachedTo(l)
-	if err != nil {
-		return false, fmt.Errorf("attachment %s: %w", pin, err)
-	}
-	if at != ifindex {
-		return false, Detach(pin)
-	}
-	if err := l.Update(prog); err != nil {
-		return false, fmt.Errorf("attachment %s: exchange the program: %w", pin, err)
-	}
-	return true, nil
-}
-
-// attachedTo returns the index of an attachment's device, 0 when the device is gone.
-func attachedTo(l bpflink.Link) (int, error) {
-	info, err := l.Info()
-	if err != nil {
-		return 0, err
-	}
-	tcx := info.TCX()
-	if tcx == nil {
-		return 0, fmt.Errorf("is of type %v, not tcx", info.Type)
-	}
-	return int(tcx.Ifindex), nil
-}
-
 // CheckAttached returns an error unless prog is attached to the device by this pin.
 func CheckAttached(pin string, ifindex int, prog *ebpf.Program) error {
-	l, err := bpflink.LoadPinnedLink(pin, nil)
+	at, noted, err := readNote(pin)
 	if err != nil {
 		return fmt.Errorf("attachment %s: %w", pin, err)
 	}
-	defer l.Close()
-	at, err := attachedTo(l)
+	var device int
+	var have ebpf.ProgramID
+	if noted {
+		device, have, err = clsactAttachment(pin, at)
+	} else {
+		device, have, err = tcxAttachment(pin)
+	}
 	if err != nil {
 		return fmt.Errorf("attachment %s: %w", pin, err)
 	}
-	if at != ifindex {
-		return fmt.Errorf("attachment %s: is to device %d, not %d", pin, at, ifindex)
-	}
-	info, err := l.Info()
-	if err != nil {
-		return fmt.Errorf("attachment %s: %w", pin, err)
+	if device != ifindex {
+		return fmt.Errorf("attachment %s: is to device %d, not %d", pin, device, ifindex)
 	}
 	want, err := prog.Info()
 	if err != nil {
 		return fmt.Errorf("attachment %s: %w", pin, err)
 	}
-	if id, ok := want.ID(); !ok || id != info.Program {
-		return fmt.Errorf("attachment %s: has program %d, not %d", pin, info.Program, id)
+	if id, ok := want.ID(); !ok || id != have {
+		return fmt.Errorf("attachment %s: has program %d, not %d", pin, have, id)
 	}
 	return nil
 }
 
-// Detach removes an attachment by its pin; that there is none is no error.
+// Detach removes an attachment by its pin; that there is none, or that its device is gone,
+// is no error.
 func Detach(pin string) error {
+	at, noted, err := readNote(pin)
+	if err == nil && noted {
+		err = detachClsact(pin, at)
+	}
+	if err == nil {
+		err = removePin(pin)
+	}
+	if err != nil {
+		return fmt.Errorf("detach %s: %w", pin, err)
+	}
+	return nil
+}
+
+// removePin removes a pin or a note. A tcx link that is pinned nowhere else is detached.
+func removePin(pin string) error {
 	if err := os.Remove(pin); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("detach: %w", err)
+		return err
 	}
 	return nil
 }
