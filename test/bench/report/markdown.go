@@ -131,7 +131,13 @@ func trafficTables(b *strings.Builder, rows []Row) {
 
 func measured(r Row) string { return number(r.Median) }
 
-func interval(r Row) string { return number(r.Low) + " to " + number(r.High) }
+// interval words the interval; one sample has none.
+func interval(r Row) string {
+	if r.N < 2 {
+		return ""
+	}
+	return number(r.Low) + " to " + number(r.High)
+}
 
 // number writes a figure with three digits that say something, and whole numbers whole.
 func number(v float64) string {

@@ -160,3 +160,23 @@ func nth(p netip.Prefix, i int) netip.Addr {
 	}
 	return a
 }
+
+// Machine is a node with nothing on it, for a caller that runs programs there.
+type Machine struct {
+	*Space
+	Name      string
+	PodCIDRs  []netip.Prefix // IPv4 first
+	Addresses []netip.Addr   // IPv4 first
+}
+
+// Machine makes a node that belongs to no subject.
+func (w *World) Machine() (*Machine, error) {
+	n, err := w.node(1)
+	if err != nil {
+		return nil, err
+	}
+	return &Machine{n.Space, n.name, []netip.Prefix{n.range4, n.range6}, []netip.Addr{n.addr4, n.addr6}}, nil
+}
+
+// Pod makes a network namespace with no interface but lo.
+func (w *World) Pod() (*Space, error) { return w.space() }

@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-io/fairlead/test/bench/cniadd"
 	"github.com/fairlead-io/fairlead/test/bench/load"
 )
 
@@ -44,6 +45,8 @@ func main() {
 		switch os.Args[1] {
 		case load.Argument:
 			os.Exit(load.Main(os.Args[2:]))
+		case cniadd.Argument:
+			os.Exit(cniadd.Main(os.Args[2:]))
 		}
 	}
 	cfg, err := parse(os.Args[1:])
@@ -92,8 +95,8 @@ func parse(args []string) (config, error) {
 	fs.StringVar(&c.out, "o", "out/bench.json", "`file` of the figures; rows of other areas in it are kept")
 	fs.StringVar(&c.docs, "docs", "", "Markdown `file` whose tables are made anew from the figures")
 	fs.BoolVar(&c.docsOnly, "docs-only", false, "measure nothing; make the tables of -docs from what -o has")
-	fs.StringVar(&c.flannel, "flannel", "", "`program` built from test/bench/flannel; without it flannel is left out")
-	fs.StringVar(&c.cniDir, "cni", "", "`folder` with fairlead-cni, bridge and host-local; without it ADD is not measured")
+	fs.StringVar(&c.flannel, "flannel", "", "`program` built from test/bench/flannel; without it flannel is missing")
+	fs.StringVar(&c.cniDir, "cni", "", "`folder` with fairlead-cni, bridge and host-local; without it ADD is missing")
 	if err := fs.Parse(args); err != nil {
 		return c, err
 	}

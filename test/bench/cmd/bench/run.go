@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead-io/fairlead/test/bench/load"
 	"github.com/fairlead-io/fairlead/test/bench/report"
 	"github.com/fairlead-io/fairlead/test/bench/rounds"
+	"github.com/fairlead-io/fairlead/test/bench/target"
 	"github.com/fairlead-io/fairlead/test/bench/topo"
 )
 
@@ -62,16 +63,26 @@ func run(ctx context.Context, cfg config, dir string) (code int, err error) {
 }
 
 func runLong(ctx context.Context, cfg config, world *topo.World, dir string) (int, error) {
-	pairs, missing, err := build(ctx, world, cfg.subjects(longSteps))
+	rows, missing, err := measureTraffic(ctx, cfg, world)
 	if err != nil {
 		return 0, err
 	}
-	samples := rounds.NewSamples()
-	plan := rounds.Plan{Pairs: pairs, Steps: longSteps, Wanted: cfg.wanted, Say: say}
-	if err := plan.Run(ctx, samples, cfg.rounds); err != nil {
+	more, err := programRows(cfg)
+	if err != nil {
 		return 0, err
 	}
-	rows := trafficRows(samples, longSteps)
+	rows = append(rows, more...)
+	if cfg.wanted(target.CNIAdd, "") && cfg.cniDir == "" {
+		missing[target.CNIAdd] = errors.New("the folder of plugins is not named: use -cni")
+	} else {
+		if more, err = cniRows(ctx, cfg, world, dir); err != nil {
+			return 0, err
+		}
+		rows = append(rows, more...)
+	}
+	if len(rows) == 0 {
+		return 0, fmt.Errorf("-run %s chooses nothing", cfg.only)
+	}
 	if err := report.Update(cfg.out, area, rows); err != nil {
 		return 0, err
 	}
@@ -80,12 +91,29 @@ func runLong(ctx context.Context, cfg config, world *topo.World, dir string) (in
 		return 0, err
 	}
 	for subject, why := range missing {
-		fmt.Fprintf(os.Stderr, "bench: subject %s is missing from the report: %v\n", subject, why)
+		fmt.Fprintf(os.Stderr, "bench: %s is missing from the report: %v\n", subject, why)
 	}
 	if len(missing) > 0 {
 		return exitMissing, nil
 	}
 	return 0, nil
+}
+
+func measureTraffic(ctx context.Context, cfg config, world *topo.World) ([]report.Row, map[string]error, error) {
+	subjects := cfg.subjects(longSteps)
+	if len(subjects) == 0 {
+		return nil, map[string]error{}, nil
+	}
+	pairs, missing, err := build(ctx, world, subjects)
+	if err != nil {
+		return nil, nil, err
+	}
+	samples := rounds.NewSamples()
+	plan := rounds.Plan{Pairs: pairs, Steps: longSteps, Wanted: cfg.wanted, Say: say}
+	if err := plan.Run(ctx, samples, cfg.rounds); err != nil {
+		return nil, nil, err
+	}
+	return trafficRows(samples, longSteps), missing, nil
 }
 
 // wanted says whether -run chooses a step on a subject.
