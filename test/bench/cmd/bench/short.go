@@ -67,7 +67,10 @@ func judge(samples *rounds.Samples, gates []target.Target, missing map[string]er
 	fmt.Printf("%-13s %-15s / %-14s %7s  %-15s  %-8s %s\n", "case", "subject", "reference", "ratio", "95 % interval", "gate", "")
 	for _, t := range gates {
 		s := stats.Median(ratiosOf(samples, t))
-		verdict := "passed"
+		verdict, figure := "passed", fmt.Sprintf("%7.2f  %5.2f to %5.2f ", s.Value, s.Low, s.High)
+		if s.N == 0 {
+			figure = fmt.Sprintf("%24s", "")
+		}
 		switch {
 		case missing[t.Subject] != nil:
 			verdict, code = fmt.Sprintf("FAILED: %v", missing[t.Subject]), exitGate
@@ -76,7 +79,7 @@ func judge(samples *rounds.Samples, gates []target.Target, missing map[string]er
 		case !t.Passes(s.Value):
 			verdict, code = "FAILED", exitGate
 		}
-		fmt.Printf("%-13s %-15s / %-14s %7.2f  %5.2f to %5.2f  %-8s %s\n", t.Case, t.Subject, t.Reference, s.Value, s.Low, s.High, t.Bound(t.Gate), verdict)
+		fmt.Printf("%-13s %-15s / %-14s %s %-8s %s\n", t.Case, t.Subject, t.Reference, figure, t.Bound(t.Gate), verdict)
 	}
 	if code != 0 {
 		fmt.Println("A gate failed. See test/bench/target for the table, docs/bench.md for what the figures are.")
