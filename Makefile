@@ -18,9 +18,10 @@ KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 UNIT      := ./api/... ./charts/... ./cmd/... ./internal/cniapi/... ./internal/agent/... ./internal/enroll/... ./internal/model/... \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
              ./test/architecture ./test/conformance ./test/kernelmatrix/... \
+             $(addprefix ./test/bench/,report rounds stats target) \
              $(addprefix ./test/lab/,atomicfile build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
-BPF       := ./bpf/... ./internal/datapath/... ./test/cni ./test/lab/cgroup
+BPF       := ./bpf/... ./internal/datapath/... ./test/cni ./test/lab/cgroup $(addprefix ./test/bench/,load programs topo)
 # Packages that start a kube-apiserver.
 ENV       := ./controllers/... ./internal/fleet/... ./internal/helm/... ./internal/release/...
 
@@ -34,13 +35,15 @@ help: ## List the targets.
 .PHONY: build
 build: bin/fairlead bin/fairlead-cni ## Build Fairlead's programs into bin/.
 
-.PHONY: bin/fairlead bin/fairlead-cni bin/probe $(LAB)
+.PHONY: bin/fairlead bin/fairlead-cni bin/probe bin/bench $(LAB)
 bin/fairlead:
 	$(GOBUILD) -o $@ ./cmd/fairlead
 bin/fairlead-cni:
 	$(GOBUILD) -o $@ ./cmd/fairlead-cni
 bin/probe:
 	$(GOBUILD) -o $@ ./test/probe
+bin/bench:
+	$(GOBUILD) -o $@ ./test/bench/cmd/bench
 $(LAB):
 	$(GOBUILD) -o $@ ./test/lab/cmd/lab
 
@@ -73,7 +76,7 @@ lint: ## gofmt, vet, staticcheck, import rules.
 ##@ Test
 
 .PHONY: test
-test: deps lint test-unit test-bpf test-env test-e2e test-conformance ## Everything (root).
+test: deps lint test-unit test-bpf bench-short test-env test-e2e test-conformance ## Everything (root).
 
 .PHONY: test-unit
 test-unit: ## The inner loop: pure packages and protocols, under 2 minutes.
@@ -103,6 +106,18 @@ test-conformance: deps images lab-build ## Kubernetes' own network specs on alph
 	go run ./test/demo
 	go run ./test/conformance/cmd/conformance
 	$(LAB) down
+
+.PHONY: bench
+bench: bin/bench ## Measure the datapath beside the kernel's paths and flannel; out/bench.json, docs/bench.md (root, 12 minutes).
+	@mkdir -p bin/peers
+	$(GOBUILD) -o bin/peers/fairlead-cni ./cmd/fairlead-cni
+	cd test/bench/plugins && $(GO) build -o ../../../bin/peers/ tool
+	cd test/bench/flannel && $(GO) build -o ../../../bin/peers/flannel .
+	bin/bench -flannel bin/peers/flannel -cni bin/peers -o out/bench.json -docs docs/bench.md
+
+.PHONY: bench-short
+bench-short: bin/bench ## Fail when a ratio to the kernel's own paths misses its gate (root, 90 seconds).
+	bin/bench -short
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for 20 seconds.

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package programs measures Fairlead's eBPF programs one by one: what the verifier went
+// through, and how long a run takes.
+package programs
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
+	"github.com/fairlead-io/fairlead/bpf"
+)
+
+// Run is a program in a situation, and a way to run it there.
+type Run struct {
+	// Subject names both, as it stands in the report, for example "from_pod established".
+	Subject string
+	// Times runs the program n times in a row and returns the mean duration of one.
+	Times func(n int) (time.Duration, error)
+}
+
+// repetitions is how many runs make a sample.
+const repetitions = 20000
+
+// Measure takes n samples of a run, in ns. What the first one finds cold is not counted.
+func Measure(r Run, n int) ([]float64, error) {
+	var out []float64
+	for i := range n + 1 {
+		mean, err := r.Times(repetitions)
+		if err != nil {
+			return nil, fmt.Errorf("program run %s: %w", r.Subject, err)
+		}
+		if i > 0 {
+			out = append(out, float64(mean.Nanoseconds()))
+		}
+	}
+	return out, nil
+}
+
+// Loaded are all programs in the kernel, with empty maps.
+type Loaded struct {
+	collections []*ebpf.Collection
+	programs    map[string]*ebpf.Program
+	names       []string // in the order of the hooks
+}
+
+// Load loads the programs of every hook.
+func Load() (*Loaded, error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
+	}
+	l := &Loaded{programs: map[string]*ebpf.Program{}}
+	for _, load := range []func() (*ebpf.CollectionSpec, error){bpf.LoadFromPod, bpf.LoadToPod, bpf.LoadFromOverlay, bpf.LoadToOverlay} {
+		spec, err := load()
+		if err == nil {
+			err = l.add(spec)
+		}
+		if err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+func (l *Loaded) add(spec *ebpf.CollectionSpec) error {
+	for _, m := range spec.Maps {
+		m.Pinning = ebpf.PinNone
+	}
+	c, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	l.collections = append(l.collections, c)
+	for name := range spec.Programs {
+		l.programs[name] = c.Programs[name]
+		l.names = append(l.names, name)
+	}
+	return nil
+}
+
+// Close unloads them.
+func (l *Loaded) Close() {
+	for _, c := range l.collections {
+		c.Close()
+	}
+}
+
+// Verified returns how many instructions the verifier went through, by program.
+func (l *Loaded) Verified() (map[string]float64, error) {
+	out := map[string]float64{}
+	for name, p := range l.programs {
+		info, err := p.Info()
+		if err != nil {
+			return nil, fmt.Errorf("program %s: %w", name, err)
+		}
+		n, ok := info.VerifiedInstructions()
+		if !ok {
+			return nil, fmt.Errorf("program %s: the kernel does not say how many instructions it verified: it needs Linux 5.16", name)
+		}
+		out[name] = float64(n)
+	}
+	return out, nil
+}
+
+// Names are the programs' names.
+func (l *Loaded) Names() []string { return l.names }
+
+// Runs are the ways in which programs are measured: each with a datagram that no map
+// knows. More ways are added here.
+func (l *Loaded) Runs() ([]Run, error) {
+	packet, err := datagram()
+	if err != nil {
+		return nil, err
+	}
+	var runs []Run
+	for _, name := range l.names {
+		runs = append(runs, Run{Subject: name + ", unknown UDP flow", Times: testRun(l.programs[name], packet)})
+	}
+	return runs, nil
+}
+
+// testRun has the kernel run a program on a packet, as if met at lo.
+func testRun(p *ebpf.Program, packet []byte) func(int) (time.Duration, error) {
+	return func(n int) (time.Duration, error) {
+		_, mean, err := p.Benchmark(packet, n, nil)
+		if errors.Is(err, ebpf.ErrNotSupported) {
+			return 0, fmt.Errorf("%w: it needs BPF_PROG_TEST_RUN", err)
+		}
+		return mean, err
+	}
+}
+
+func datagram() ([]byte, error) {
+	eth := &layers.Ethernet{SrcMAC: []byte{2, 0, 0, 0, 0, 10}, DstMAC: []byte{2, 0, 0, 0, 0, 1}, EthernetType: layers.EthernetTypeIPv4}
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: []byte{10, 244, 1, 2}, DstIP: []byte{10, 244, 1, 3}}
+	udp := &layers.UDP{SrcPort: 40000, DstPort: 9}
+	if err := udp.SetNetworkLayerForChecksum(ip); err != nil {
+		return nil, err
+	}
+	buf := gopacket.NewSerializeBuffer()
+	opts := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
+	if err := gopacket.SerializeLayers(buf, opts, eth, ip, udp, gopacket.Payload("all hands on deck")); err != nil {
+		return nil, fmt.Errorf("make a packet: %w", err)
+	}
+	return buf.Bytes(), nil
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package target is the one table of what Fairlead's figures have to reach.
+package target
+
+import (
+	"fmt"
+
+	"github.com/fairlead-io/fairlead/test/bench/load"
+	"github.com/fairlead-io/fairlead/test/bench/topo"
+)
+
+// Target is a bound of a figure.
+type Target struct {
+	Case, Metric string
+	// Subject is whose figure it is; "" is that of each subject of the case.
+	Subject string
+	// Reference is the subject that the figure is divided by; "" bounds the figure itself.
+	Reference string
+	// AtMost tells a ceiling from a floor.
+	AtMost bool
+	// Goal is what is aimed at; a report says whether it was met.
+	Goal float64
+	// Gate is what the short form insists on, in ratios only; 0 is nothing. It leaves
+	// room for a busy machine, so that it fails for a regression and not for a neighbour.
+	Gate float64
+}
+
+// Table has all targets.
+var Table = []Target{
+	{string(load.TCPRR), string(load.P50), topo.FairleadSame, topo.Veth, true, 1.10, 1.30},
+	{string(load.TCPRR), string(load.P50), topo.FairleadNative, topo.BridgeRoutes, true, 0.97, 1.10},
+	{string(load.TCPRR), string(load.P50), topo.FairleadVXLAN, topo.BridgeVXLAN, true, 0.90, 1.20},
+	{string(load.TCPCRR), string(load.Rate), topo.FairleadSame, topo.Bridge, false, 1.00, 0.80},
+	{string(load.TCPCRR), string(load.Rate), topo.FairleadNative, topo.BridgeVXLAN, false, 1.00, 0.80},
+	{string(load.TCPCRR), string(load.Rate), topo.FairleadVXLAN, topo.BridgeVXLAN, false, 1.00, 0.75},
+	{string(load.TCPStream), string(load.Throughput), topo.FairleadSame, topo.Bridge, false, 1.00, 0.60},
+	{string(load.TCPStream), string(load.Throughput), topo.FairleadNative, topo.BridgeRoutes, false, 1.00, 0.60},
+	{string(load.TCPStream), string(load.Throughput), topo.FairleadVXLAN, topo.BridgeVXLAN, false, 1.00, 0.60},
+	{string(load.TCPEight), string(load.Throughput), topo.FairleadSame, topo.Bridge, false, 1.00, 0},
+	{string(load.TCPEight), string(load.Throughput), topo.FairleadNative, topo.BridgeRoutes, false, 1.00, 0},
+	{string(load.TCPEight), string(load.Throughput), topo.FairleadVXLAN, topo.BridgeVXLAN, false, 1.00, 0},
+	{CNIAdd, string(load.P50), Fairlead, "", true, 12, 0},
+	{CNIAdd, string(load.P99), Fairlead, "", true, 25, 0},
+	{AgentMemory, RSS, Fairlead, "", true, 50, 0},
+	{VerifiedInsns, Instructions, "", "", true, 20000, 0},
+}
+
+// Cases, metrics and subjects that are no traffic.
+const (
+	CNIAdd        = "cni_add"
+	AgentMemory   = "agent_memory_110_pods"
+	VerifiedInsns = "verified_insns"
+	ProgramRun    = "program_run"
+
+	RSS          = "rss"
+	Instructions = "instructions"
+	RunTime      = "time"
+
+	Fairlead = "fairlead"
+)
+
+// Met says whether a figure reaches the goal.
+func (t Target) Met(figure float64) bool { return t.holds(figure, t.Goal) }
+
+// Passes says whether a figure passes the gate; without a gate every one does.
+func (t Target) Passes(figure float64) bool { return t.Gate == 0 || t.holds(figure, t.Gate) }
+
+func (t Target) holds(figure, bound float64) bool {
+	if t.AtMost {
+		return figure <= bound
+	}
+	return figure >= bound
+}
+
+// Bound words a bound of the target, for example "<= 1.10".
+func (t Target) Bound(bound float64) string {
+	sign := ">="
+	if t.AtMost {
+		sign = "<="
+	}
+	if t.Reference == "" {
+		return fmt.Sprintf("%s %g", sign, bound)
+	}
+	return fmt.Sprintf("%s %.2f", sign, bound)
+}
