@@ -39,6 +39,9 @@ func (d *Datapath) syncPeers() error {
 	before := d.rowChanges()
 	err = errors.Join(wrong, d.senders.Sync(), d.ranges.Sync(), d.routes.Sync(),
 		d.routes.Prune(d.isRangeRoute), d.ranges.Prune(nil), d.senders.Prune(nil), d.epochAfter(before))
+	if err == nil {
+		err = d.releaseUplink()
+	}
 	return errors.Join(err, d.takeOver())
 }
 

@@ -82,15 +82,24 @@ func (d *Datapath) attachAll() error {
 // attachUplink attaches to the uplink what the routing needs there.
 func (d *Datapath) attachUplink() error {
 	to, from := d.pins.Link(uplinkPin, "to"), d.pins.Link(uplinkPin, "from")
-	if !d.plan.native || d.settings.UplinkIfindex == 0 {
-		if err := link.Detach(to); err != nil {
+	if d.settings.UplinkIfindex == 0 {
+		return errors.Join(link.Detach(to), link.Detach(from))
+	}
+	// Where the routing was native until now, packets leave by the uplink until the
+	// routes are changed: releaseUplink detaches.
+	if _, err := os.Lstat(to); err == nil || d.plan.native {
+		if err := link.Attach(link.BestWay, to, d.settings.UplinkIfindex, link.Egress, d.programs.At(bpf.HookToUplink)); err != nil {
 			return err
 		}
-	} else if err := link.Attach(link.BestWay, to, d.settings.UplinkIfindex, link.Egress, d.programs.At(bpf.HookToUplink)); err != nil {
-		return err
-	}
-	if d.settings.UplinkIfindex == 0 {
-		return link.Detach(from)
 	}
 	return link.Attach(link.BestWay, from, d.settings.UplinkIfindex, link.Ingress, d.programs.At(bpf.HookFromUplink))
+}
+
+// releaseUplink detaches from the uplink what only native routing needs, when no route of
+// ours leads there any more.
+func (d *Datapath) releaseUplink() error {
+	if d.plan.native {
+		return nil
+	}
+	return link.Detach(d.pins.Link(uplinkPin, "to"))
 }

@@ -21,10 +21,12 @@ import (
 	"github.com/fairlead-io/fairlead/internal/datapath"
 	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
+	"github.com/fairlead-io/fairlead/test/continuity"
 )
 
 // TestMain lets FAIRLEAD_TEST_ATTACH=clsact try what kernels without tcx need.
 func TestMain(m *testing.M) {
+	continuity.ServeIfSpawned()
 	switch way := os.Getenv("FAIRLEAD_TEST_ATTACH"); way {
 	case "":
 	case "clsact":
