@@ -30,8 +30,9 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	opts := datapath.Options{
-		BPFFS: cfg.BPFFS, Uplink: cfg.Uplink, MTU: cfg.MTU, TunnelPort: cfg.TunnelPort, Masquerade: cfg.Masquerade, Log: log,
+	opts, err := cfg.options(log)
+	if err != nil {
+		return err
 	}
 	if err := datapath.Probe(opts); err != nil {
 		sleep(ctx, restartDelay)
