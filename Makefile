@@ -20,7 +20,7 @@ UNIT      := ./api/... ./charts/... ./cmd/... ./internal/cniapi/... ./internal/a
              ./test/architecture ./test/conformance \
              $(addprefix ./test/lab/,atomicfile build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
-BPF       := ./bpf/... ./internal/datapath/... ./test/cni ./test/lab/cgroup
+BPF       := ./bpf/... ./internal/datapath/... ./test/cni ./test/lab/cgroup ./test/pathmtu
 # Packages that start a kube-apiserver.
 ENV       := ./controllers/... ./internal/fleet/... ./internal/helm/... ./internal/release/...
 
