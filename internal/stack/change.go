@@ -46,7 +46,7 @@ func Changes(from, to v1alpha1.ClusterStackSpec) []Change {
 	add(other, "spec.cni.tunnel.port", before.Tunnel.Port, after.Tunnel.Port,
 		"; nodes with the former port and nodes with the new one do not reach each other's pods until the last agent has restarted")
 	if before.MTU != after.MTU {
-		add(other, "spec.cni.mtu", mtuRule(before), mtuRule(after), "; pods that are made from then on have the new MTU")
+		add(other, "spec.cni.mtu", mtuRule(before), mtuRule(after), "; pods get the new MTU")
 	}
 	add(other, "spec.cni.masquerade", *before.Masquerade, *after.Masquerade, "; connections to the outside that pods open from then on have the other source address")
 	if !sameRanges(before.MasqueradeExceptions, after.MasqueradeExceptions) {
