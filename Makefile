@@ -21,7 +21,7 @@ UNIT      := ./api/... ./charts/... ./cmd/... ./internal/cniapi/... ./internal/a
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
              $(addprefix ./test/lab/,atomicfile build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
-BPF       := ./bpf/... ./internal/datapath/... ./test/cni ./test/lab/cgroup $(addprefix ./test/bench/,load programs topo)
+BPF       := ./bpf/... ./internal/datapath/... ./test/cni ./test/lab/cgroup ./test/pathmtu $(addprefix ./test/bench/,load programs topo)
 # Packages that start a kube-apiserver.
 ENV       := ./controllers/... ./internal/fleet/... ./internal/helm/... ./internal/release/...
 

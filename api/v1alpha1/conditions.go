@@ -63,7 +63,8 @@ const (
 const (
 	// ReasonAccepted says that the whole spec can be acted on.
 	ReasonAccepted = "Accepted"
-	// ReasonInvalidSelector says that spec.clusterSelector is no valid label selector.
+	// ReasonInvalidSelector says that spec.clusterSelector, or that of an override, is no
+	// valid label selector.
 	ReasonInvalidSelector = "InvalidSelector"
 	// ReasonVersionNotSupported says that this operator does not carry spec.version.
 	ReasonVersionNotSupported = "VersionNotSupported"
@@ -141,4 +142,13 @@ const (
 	ReasonCleaningNodes = "CleaningNodes"
 	// ReasonRemovingObjects says that the last objects and the namespace are being removed.
 	ReasonRemovingObjects = "RemovingObjects"
+)
+
+// Reasons of events at a ClusterStack. They say what a changed configuration does to
+// the cluster.
+const (
+	// ReasonRoutingChanged says that spec.cni.routing.mode has another value.
+	ReasonRoutingChanged = "RoutingChanged"
+	// ReasonConfigurationChanged says that another field has another value.
+	ReasonConfigurationChanged = "ConfigurationChanged"
 )

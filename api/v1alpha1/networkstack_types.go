@@ -35,6 +35,14 @@ type NetworkStackSpec struct {
 	// +kubebuilder:default={}
 	CNI CNISpec `json:"cni,omitempty,omitzero"`
 
+	// overrides change the configuration of some of the selected clusters. Those that
+	// match a cluster are applied in their order, so that a later one wins. At most 64.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Overrides []ClusterOverride `json:"overrides,omitempty"`
+
 	// paused holds back every change to the selected clusters; status is still
 	// reported. Deleting the NetworkStack uninstalls even while it is paused.
 	// +optional

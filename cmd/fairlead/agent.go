@@ -17,6 +17,8 @@ const (
 	agentStateDir = "/var/lib/fairlead"
 	agentRunDir   = "/run/fairlead"
 	agentHealth   = "127.0.0.1:9442"
+
+	defaultFlowEntries = 131072
 )
 
 func newAgentCommand() *cobra.Command {
@@ -55,9 +57,12 @@ func newAgentCommand() *cobra.Command {
 	f.StringVar(&cfg.CNIConfDir, "cni-conf-dir", "/etc/cni/net.d", "where the container runtime looks for configuration")
 	f.StringVar(&cfg.HealthAddress, "health", agentHealth, "address of /healthz, /readyz, /status and /metrics")
 	f.StringVar(&cfg.Uplink, "uplink", "", "device to other nodes; empty: the one with the node's address")
-	f.IntVar(&cfg.MTU, "mtu", 0, "MTU of pods in bytes; 0: the uplink's less the tunnel's overhead")
+	f.StringVar((*string)(&cfg.Routing), "routing-mode", string(datapath.RoutingTunnel), "how packets reach pods of other nodes: Tunnel (VXLAN) or Native (the network between nodes routes pod ranges)")
+	f.IntVar(&cfg.MTU, "mtu", 0, "MTU of pods in bytes; 0: the uplink's, less the tunnel's overhead with --routing-mode=Tunnel")
 	f.Uint16Var(&cfg.TunnelPort, "tunnel-port", datapath.DefaultTunnelPort, "UDP port of the VXLAN tunnel")
 	f.BoolVar(&cfg.Masquerade, "masquerade", true, "give pods' traffic to the outside the node's address")
+	f.StringSliceVar(&cfg.MasqueradeExceptions, "masquerade-exceptions", nil, "comma-separated prefixes of the outside that see pods' own addresses")
+	f.IntVar(&cfg.FlowEntries, "flow-entries", defaultFlowEntries, "connections that the node remembers the way of; a power of two from 16384 to 4194304")
 	cmd.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	cmd.AddCommand(newAgentCleanupCommand(&level), newAgentMountCommand(&level))
 	return cmd

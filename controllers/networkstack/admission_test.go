@@ -3,6 +3,7 @@
 package networkstack
 
 import (
+	"fmt"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -11,6 +12,15 @@ import (
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 )
+
+// nativeIn is an override that gives the Clusters with env=<env> native routing.
+func nativeIn(name, env string) v1alpha1.ClusterOverride {
+	mode := v1alpha1.RoutingNative
+	return v1alpha1.ClusterOverride{
+		Name: name, ClusterSelector: metav1.LabelSelector{MatchLabels: map[string]string{"env": env}},
+		CNI: v1alpha1.CNIOverride{Routing: &v1alpha1.RoutingOverride{Mode: &mode}},
+	}
+}
 
 // What the API server refuses, and in which words: every message must name the
 // field and the fix.
@@ -36,6 +46,50 @@ func TestAdmissionRefuses(t *testing.T) {
 		{"a port above 65535", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.Tunnel.Port = 65536 },
 			[]string{"spec.cni.tunnel.port", "between 1 and 65535"}},
 		{"a negative port", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.Tunnel.Port = -1 }, []string{"spec.cni.tunnel.port"}},
+		{"a routing mode that is a guess", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.Routing.Mode = "native" },
+			[]string{"spec.cni.routing.mode", "must be Tunnel or Native", "set it to one of them"}},
+		{"an exception that is an address", func(n *v1alpha1.NetworkStack) {
+			n.Spec.CNI.MasqueradeExceptions = []v1alpha1.CIDR{"10.0.0.0/8", "192.0.2.1"}
+		},
+			[]string{"spec.cni.masqueradeExceptions[1]", "ranges of addresses such as", "correct this one or remove it"}},
+		{"an exception that is IPv4 in IPv6", func(n *v1alpha1.NetworkStack) {
+			n.Spec.CNI.MasqueradeExceptions = []v1alpha1.CIDR{"::ffff:192.0.2.0/120"}
+		},
+			[]string{"spec.cni.masqueradeExceptions[0]"}},
+		{"an exception twice", func(n *v1alpha1.NetworkStack) {
+			n.Spec.CNI.MasqueradeExceptions = []v1alpha1.CIDR{"10.0.0.0/8", "10.0.0.0/8"}
+		},
+			[]string{"spec.cni.masqueradeExceptions[1]", "Duplicate"}},
+		{"more exceptions than 32", func(n *v1alpha1.NetworkStack) {
+			for i := range 33 {
+				n.Spec.CNI.MasqueradeExceptions = append(n.Spec.CNI.MasqueradeExceptions, v1alpha1.CIDR(fmt.Sprintf("10.%d.0.0/16", i)))
+			}
+		}, []string{"spec.cni.masqueradeExceptions", "at most 32"}},
+		{"a flow table between two powers of two", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.FlowTable.Entries = 100000 },
+			[]string{"spec.cni.flowTable.entries", "power of two from 16384 to 4194304", "leave it out for 131072"}},
+		{"a flow table too small", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.FlowTable.Entries = 8192 }, []string{"spec.cni.flowTable.entries"}},
+		{"a flow table too large", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.FlowTable.Entries = 8388608 }, []string{"spec.cni.flowTable.entries"}},
+		{"an override without a selector", func(n *v1alpha1.NetworkStack) { n.Spec.Overrides = []v1alpha1.ClusterOverride{{Name: "all"}} },
+			[]string{"spec.overrides[0].clusterSelector", "is empty", "goes into spec.cni"}},
+		{"an override without a name", func(n *v1alpha1.NetworkStack) { n.Spec.Overrides = []v1alpha1.ClusterOverride{nativeIn("", "lab")} },
+			[]string{"spec.overrides[0].name"}},
+		{"two overrides of one name", func(n *v1alpha1.NetworkStack) {
+			n.Spec.Overrides = []v1alpha1.ClusterOverride{nativeIn("one", "lab"), nativeIn("one", "prod")}
+		}, []string{"spec.overrides[1]", "Duplicate"}},
+		{"more overrides than 64", func(n *v1alpha1.NetworkStack) {
+			for i := range 65 {
+				n.Spec.Overrides = append(n.Spec.Overrides, nativeIn(fmt.Sprint(i), "lab"))
+			}
+		}, []string{"spec.overrides", "at most 64"}},
+		{"an override's fields are held to the same limits", func(n *v1alpha1.NetworkStack) {
+			o := nativeIn("one", "lab")
+			mtu, entries, mode := v1alpha1.MTU(100), v1alpha1.FlowEntries(0), v1alpha1.RoutingMode("Direct")
+			o.CNI = v1alpha1.CNIOverride{
+				MTU: &mtu, FlowTable: &v1alpha1.FlowTableOverride{Entries: &entries}, Routing: &v1alpha1.RoutingOverride{Mode: &mode},
+				MasqueradeExceptions: []v1alpha1.CIDR{"x"},
+			}
+			n.Spec.Overrides = []v1alpha1.ClusterOverride{o}
+		}, []string{"spec.overrides[0].cni.mtu", "spec.overrides[0].cni.flowTable.entries", "spec.overrides[0].cni.routing.mode", "spec.overrides[0].cni.masqueradeExceptions[0]"}},
 		{"a name too long to derive others from", func(n *v1alpha1.NetworkStack) {
 			n.Name = "a-name-that-is-longer-than-fifty-two-characters-is-refused"
 		}, []string{"metadata.name must have at most 52 characters"}},
@@ -64,6 +118,19 @@ func TestAdmissionAccepts(t *testing.T) {
 			n.Spec.ClusterSelector, n.Spec.AllClusters = metav1.LabelSelector{}, true
 		}},
 		{"the MTU's bounds", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.MTU = 9216 }},
+		{"all of the CNI's fields", func(n *v1alpha1.NetworkStack) {
+			no := false
+			n.Spec.CNI = v1alpha1.CNISpec{
+				Routing: v1alpha1.RoutingSpec{Mode: v1alpha1.RoutingNative}, FlowTable: v1alpha1.FlowTableSpec{Entries: 4194304},
+				// Exceptions without masquerade have no effect and do no harm.
+				Masquerade: &no, MasqueradeExceptions: []v1alpha1.CIDR{"10.0.0.0/8", "2001:db8::/32", "0.0.0.0/0"},
+			}
+		}},
+		{"an override that sets zero values", func(n *v1alpha1.NetworkStack) {
+			o, mtu := nativeIn("one", "lab"), v1alpha1.MTU(0)
+			o.CNI.MTU, o.CNI.MasqueradeExceptions = &mtu, []v1alpha1.CIDR{}
+			n.Spec.Overrides = []v1alpha1.ClusterOverride{o}
+		}},
 		{"a pre-release", func(n *v1alpha1.NetworkStack) { n.Spec.Version = "v1.2.3-rc.1" }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

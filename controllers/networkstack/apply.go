@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -45,10 +46,27 @@ func (r *Reconciler) apply(ctx context.Context, s *scope) error {
 			continue
 		}
 		ctrl.LoggerFrom(ctx).Info("Applied ClusterStack", "clusterStack", p.Cluster, "plan", p.Spec.PlanDigest)
+		if existing != nil {
+			r.announce(applied, stack.Changes(existing.Spec, p.Spec))
+		}
 		s.children[p.Cluster] = applied
 		delete(s.others, p.Cluster)
 	}
 	return errors.Join(errs...)
+}
+
+// announce says in events at a ClusterStack what its changed configuration does to the
+// cluster, so that a person who looks at it knows what goes on.
+func (r *Reconciler) announce(cs *v1alpha1.ClusterStack, changes []stack.Change) {
+	held := ""
+	if cs.Spec.Paused {
+		held = "once spec.paused of the NetworkStack is false: "
+	}
+	for _, c := range changes {
+		// The action names the field: the recorder takes events that differ in their
+		// note alone for one event.
+		r.Events.Eventf(cs, nil, corev1.EventTypeNormal, c.Reason, "Change "+c.Field, "%s%s", held, c)
+	}
 }
 
 // upToDate says that a ClusterStack is as planned, so that it need not be sent.

@@ -14,6 +14,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -35,6 +36,8 @@ const fieldOwner = client.FieldOwner("fairlead-operator")
 // Reconciler reconciles NetworkStacks.
 type Reconciler struct {
 	Client client.Client
+	// Events says at a ClusterStack what a changed configuration does to its cluster.
+	Events events.EventRecorder
 	// Version is the version of Fairlead that this operator installs.
 	Version string
 	// Concurrency is the number of NetworkStacks reconciled at a time; 0 means 4.

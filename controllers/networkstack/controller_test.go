@@ -42,7 +42,7 @@ func TestOneClusterStackForEverySelectedCluster(t *testing.T) {
 
 	stack := s.stack("lab", "lab")
 	edit(s, stack, func(n *v1alpha1.NetworkStack) { n.Spec.CNI.MTU = 1400 })
-	s.Eventually(func() int32 {
+	s.Eventually(func() v1alpha1.MTU {
 		s.Expect(hub.Client.Get(s.ctx, client.ObjectKeyFromObject(cs), cs)).To(Succeed())
 		return cs.Spec.CNI.MTU
 	}).Should(BeEquivalentTo(1400))

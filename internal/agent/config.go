@@ -9,8 +9,12 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/netip"
 	"os"
 	"time"
+
+	"github.com/fairlead-io/fairlead/internal/datapath"
 )
 
 // Config is what the agent is told by its command line.
@@ -32,12 +36,22 @@ type Config struct {
 	HealthAddress string // loopback host:port of health, status and metrics
 
 	Uplink     string // device to other nodes; empty: the one with the node's address
+	Routing    datapath.Routing
 	MTU        int    // of pods, bytes; 0: derived
 	TunnelPort uint16 // UDP
 	Masquerade bool
+	// MasqueradeExceptions are prefixes outside of the cluster that see pods' own addresses.
+	MasqueradeExceptions []string
+	FlowEntries          int // connections that the node remembers; a power of two
 }
 
-// Validate says which flag is missing.
+// Bounds of FlowEntries.
+const (
+	minFlowEntries = 1 << 14
+	maxFlowEntries = 1 << 22
+)
+
+// Validate says which flag is missing or wrong.
 func (c *Config) Validate() error {
 	var errs []error
 	for _, f := range []struct{ flag, value string }{
@@ -52,7 +66,39 @@ func (c *Config) Validate() error {
 	if c.MTU != 0 && (c.MTU < 1280 || c.MTU > 9216) {
 		errs = append(errs, fmt.Errorf("--mtu is %d, want 0 (derived) or 1280 to 9216", c.MTU))
 	}
-	return errors.Join(errs...)
+	if c.Routing != datapath.RoutingTunnel && c.Routing != datapath.RoutingNative {
+		errs = append(errs, fmt.Errorf("--routing-mode is %q, want %s or %s", c.Routing, datapath.RoutingTunnel, datapath.RoutingNative))
+	}
+	if n := c.FlowEntries; n < minFlowEntries || n > maxFlowEntries || n&(n-1) != 0 {
+		errs = append(errs, fmt.Errorf("--flow-entries is %d, want a power of two from %d to %d", n, minFlowEntries, maxFlowEntries))
+	}
+	_, err := c.exceptions()
+	return errors.Join(append(errs, err)...)
+}
+
+// exceptions reads MasqueradeExceptions. Host bits are cleared: people write the address
+// that they know of a network.
+func (c *Config) exceptions() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	var errs []error
+	for _, s := range c.MasqueradeExceptions {
+		p, err := netip.ParsePrefix(s)
+		if err != nil || p.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("--masquerade-exceptions has %q, want prefixes such as 192.0.2.0/24 or 2001:db8::/32", s))
+			continue
+		}
+		out = append(out, p.Masked())
+	}
+	return out, errors.Join(errs...)
+}
+
+// options are the settings of the datapath.
+func (c *Config) options(log *slog.Logger) (datapath.Options, error) {
+	exceptions, err := c.exceptions()
+	return datapath.Options{
+		BPFFS: c.BPFFS, Uplink: c.Uplink, Routing: c.Routing, MTU: c.MTU, TunnelPort: c.TunnelPort,
+		Masquerade: c.Masquerade, MasqueradeExceptions: exceptions, FlowEntries: c.FlowEntries, Log: log,
+	}, err
 }
 
 // restartDelay is how long the agent stays up, saying why in its log and in

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
 	"github.com/fairlead-io/fairlead/internal/agent/node"
+	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
 	"github.com/fairlead-io/fairlead/internal/version"
 )
@@ -35,6 +36,11 @@ type Status struct {
 
 	Ranges    []RangeStatus    `json:"ranges"`
 	Endpoints []EndpointStatus `json:"endpoints"`
+
+	// Paths names the peers that less arrives at than this node's uplink sends, or of
+	// which nothing is known; PathsMore counts those that are left out.
+	Paths     []PathStatus `json:"paths"`
+	PathsMore int          `json:"pathsMore,omitempty"`
 }
 
 // RangeStatus is how full a pod range is.
@@ -59,6 +65,7 @@ type healthServer struct {
 	manager  *endpoint.Manager
 	node     *node.Node
 	stream   *agentsync.Client
+	paths    *pathmtu.Prober
 	registry *prometheus.Registry
 }
 
@@ -105,6 +112,7 @@ func (h *healthServer) status() Status {
 		}
 		s.Endpoints = append(s.Endpoints, e)
 	}
+	s.Paths, s.PathsMore = narrow(h.paths.Paths())
 	return s
 }
 

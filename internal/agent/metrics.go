@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
+	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
 	"github.com/fairlead-io/fairlead/internal/version"
 )
@@ -20,7 +21,7 @@ type metrics struct {
 	cni      *prometheus.HistogramVec
 }
 
-func newMetrics(manager *endpoint.Manager, dp *datapathHolder, stream *agentsync.Client) *metrics {
+func newMetrics(manager *endpoint.Manager, dp *datapathHolder, stream *agentsync.Client, paths *pathmtu.Prober) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		cni: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -41,7 +42,7 @@ func newMetrics(manager *endpoint.Manager, dp *datapathHolder, stream *agentsync
 		}
 		return 0
 	})
-	m.registry.MustRegister(m.cni, build, connected, &nodeCollector{manager: manager, dp: dp},
+	m.registry.MustRegister(m.cni, build, connected, &nodeCollector{manager: manager, dp: dp}, &pathCollector{paths},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

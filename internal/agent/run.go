@@ -19,8 +19,11 @@ import (
 	"github.com/fairlead-io/fairlead/internal/agent/discovery"
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
 	"github.com/fairlead-io/fairlead/internal/agent/node"
+	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
 	"github.com/fairlead-io/fairlead/internal/datapath"
+	"github.com/fairlead-io/fairlead/internal/datapath/netns"
+	"github.com/fairlead-io/fairlead/internal/datapath/watch"
 	"github.com/fairlead-io/fairlead/internal/version"
 )
 
@@ -30,8 +33,9 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	opts := datapath.Options{
-		BPFFS: cfg.BPFFS, Uplink: cfg.Uplink, MTU: cfg.MTU, TunnelPort: cfg.TunnelPort, Masquerade: cfg.Masquerade, Log: log,
+	opts, err := cfg.options(log)
+	if err != nil {
+		return err
 	}
 	if err := datapath.Probe(opts); err != nil {
 		sleep(ctx, restartDelay)
@@ -52,7 +56,9 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	dp := &datapathHolder{}
 	defer dp.close(log)
 	publish := func() error { return node.WriteConf(cfg.CNIConfDir, cfg.Socket) }
-	nd := node.New(dp.opener(opts), manager, publish, log)
+	var nd *node.Node
+	paths := pathmtu.New(pathmtu.Config{Network: pathmtu.Sockets{DeviceMTU: watch.DeviceMTU}, Changed: func() { nd.Nudge() }, Log: log})
+	nd = node.New(dp.opener(opts), manager, paths, publish, log)
 
 	stream, err := agentsync.New(agentsync.Config{
 		NodeName: cfg.NodeName, ClusterName: cfg.ClusterName, AgentVersion: version.Version,
@@ -65,13 +71,13 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 		return err
 	}
 
-	metrics := newMetrics(manager, dp, stream)
+	metrics := newMetrics(manager, dp, stream, paths)
 	listener, err := cniserver.Listen(cfg.Socket)
 	if err != nil {
 		return err
 	}
 	cni := cniserver.New(manager, log, metrics.observeCNI)
-	health := &healthServer{manager: manager, node: nd, stream: stream, registry: metrics.registry, name: cfg.NodeName}
+	health := &healthServer{manager: manager, node: nd, stream: stream, paths: paths, registry: metrics.registry, name: cfg.NodeName}
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return cni.Serve(ctx, listener) })
@@ -79,8 +85,24 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	g.Go(func() error { return discovery.Watch(ctx, client, cfg.Namespace, stream.SetAddresses) })
 	g.Go(func() error { return stream.Run(ctx) })
 	g.Go(func() error { return nd.Run(ctx) })
+	g.Go(func() error { return paths.Run(ctx) })
+	g.Go(func() error { return watchMachine(ctx, nd, paths, log) })
 	log.Info("the agent runs", "node", cfg.NodeName, "version", version.Version, "socket", cfg.Socket)
 	return g.Wait()
+}
+
+// watchMachine has the node's state repeated, and paths measured anew by an uplink whose
+// MTU changed, when the machine's network becomes another one.
+func watchMachine(ctx context.Context, nd *node.Node, paths *pathmtu.Prober, log *slog.Logger) error {
+	ns, err := netns.Current()
+	if err != nil {
+		return err
+	}
+	defer ns.Close() //nolint:errcheck // it was only read
+	return watch.Run(ctx, ns, log, func() {
+		nd.Nudge()
+		paths.Recheck()
+	})
 }
 
 // datapathHolder opens the datapath when the node's state is there, and lets

@@ -53,14 +53,20 @@ type Plan struct {
 	Digest string
 }
 
-// InvalidSelectorError says that spec.clusterSelector is no valid label selector.
+// InvalidSelectorError says that spec.clusterSelector, or that of the override of this
+// name, is no valid label selector.
 type InvalidSelectorError struct {
-	Stack string
-	Err   error
+	Stack    string
+	Override string
+	Err      error
 }
 
 func (e *InvalidSelectorError) Error() string {
-	return fmt.Sprintf("spec.clusterSelector of NetworkStack %q is not a valid label selector (%v): correct it", e.Stack, e.Err)
+	field := "spec.clusterSelector"
+	if e.Override != "" {
+		field = fmt.Sprintf("clusterSelector of spec.overrides[name=%s]", e.Override)
+	}
+	return fmt.Sprintf("%s of NetworkStack %q is not a valid label selector (%v): correct it", field, e.Stack, e.Err)
 }
 
 func (e *InvalidSelectorError) Unwrap() error { return e.Err }
@@ -88,6 +94,10 @@ func Make(s *v1alpha1.NetworkStack, all []v1alpha1.NetworkStack, clusters []Clus
 	if v := s.Spec.Version; v != "" && v != carried {
 		return nil, &VersionError{Wanted: v, Carried: carried}
 	}
+	overrides, err := readOverrides(s)
+	if err != nil {
+		return nil, err
+	}
 	older := olderThan(s, all)
 	plan := &Plan{Version: carried}
 	for _, c := range clusters {
@@ -101,7 +111,7 @@ func Make(s *v1alpha1.NetworkStack, all []v1alpha1.NetworkStack, clusters []Clus
 		}
 		plan.Clusters = append(plan.Clusters, ClusterPlan{
 			Cluster:  c.Name,
-			Spec:     resolve(s, c.Name, carried),
+			Spec:     resolve(s, overrides, c, carried),
 			Deleting: c.Deleting,
 		})
 	}
@@ -117,11 +127,13 @@ func Make(s *v1alpha1.NetworkStack, all []v1alpha1.NetworkStack, clusters []Clus
 
 // Heir returns the name of the NetworkStack other than leaving that takes the
 // Cluster over as it is, "" when there is none and the Cluster is to be cleaned. A
-// stack whose version the operator does not carry can take nothing over.
+// stack that cannot be acted on (its version is not the operator's, or the selector of
+// an override is invalid) can take nothing over.
 func Heir(leaving string, all []v1alpha1.NetworkStack, c Cluster, carried string) string {
 	var able []v1alpha1.NetworkStack
 	for _, s := range byAge(all) {
-		if s.Name != leaving && (s.Spec.Version == "" || s.Spec.Version == carried) {
+		_, err := readOverrides(&s)
+		if s.Name != leaving && (s.Spec.Version == "" || s.Spec.Version == carried) && err == nil {
 			able = append(able, s)
 		}
 	}
@@ -178,19 +190,19 @@ func holderAmong(sorted []v1alpha1.NetworkStack, c Cluster) string {
 	return ""
 }
 
-// resolve fills every default in and digests the result.
-func resolve(s *v1alpha1.NetworkStack, cluster, version string) v1alpha1.ClusterStackSpec {
+// resolve lays the overrides of one cluster over the stack's configuration, fills every
+// default in and digests the result.
+func resolve(s *v1alpha1.NetworkStack, overrides []override, c Cluster, version string) v1alpha1.ClusterStackSpec {
 	cni := *s.Spec.CNI.DeepCopy()
-	if cni.Tunnel.Port == 0 {
-		cni.Tunnel.Port = v1alpha1.DefaultTunnelPort
+	for _, o := range overrides {
+		if o.selector.Matches(labels.Set(c.Labels)) {
+			o.cni.apply(&cni)
+		}
 	}
-	if cni.Masquerade == nil {
-		yes := true
-		cni.Masquerade = &yes
-	}
+	fillDefaults(&cni)
 	return v1alpha1.ClusterStackSpec{
 		NetworkStack: s.Name,
-		ClusterName:  cluster,
+		ClusterName:  c.Name,
 		Version:      version,
 		CNI:          cni,
 		Paused:       s.Spec.Paused,
@@ -198,6 +210,24 @@ func resolve(s *v1alpha1.NetworkStack, cluster, version string) v1alpha1.Cluster
 			Version string           `json:"version"`
 			CNI     v1alpha1.CNISpec `json:"cni"`
 		}{version, cni}),
+	}
+}
+
+// fillDefaults fills in what zero values stand for. The API server does it as well; a
+// plan must not depend on that, or its digest would change with the CRD's version.
+func fillDefaults(cni *v1alpha1.CNISpec) {
+	if cni.Routing.Mode == "" {
+		cni.Routing.Mode = v1alpha1.RoutingTunnel
+	}
+	if cni.Tunnel.Port == 0 {
+		cni.Tunnel.Port = v1alpha1.DefaultTunnelPort
+	}
+	if cni.Masquerade == nil {
+		yes := true
+		cni.Masquerade = &yes
+	}
+	if cni.FlowTable.Entries == 0 {
+		cni.FlowTable.Entries = v1alpha1.DefaultFlowEntries
 	}
 }
 

@@ -59,16 +59,26 @@ func Values(spec *v1alpha1.ClusterStackSpec, facts Facts, image Image, mode Mode
 	if err != nil {
 		return nil, err
 	}
-	masquerade := spec.CNI.Masquerade == nil || *spec.CNI.Masquerade
+	cni := *spec.CNI.DeepCopy()
+	fillDefaults(&cni)
+	exceptions := make([]any, 0, len(cni.MasqueradeExceptions))
+	for _, e := range cni.MasqueradeExceptions {
+		exceptions = append(exceptions, string(e))
+	}
 	return map[string]any{
 		"image":       map[string]any{"repository": image.Repository, "tag": spec.Version},
 		"clusterName": facts.Name,
 		"apiServer":   map[string]any{"host": host, "port": int64(port)},
 		"cluster":     map[string]any{"podCIDRs": cidrs},
-		"tunnel":      map[string]any{"port": int64(spec.CNI.Tunnel.Port)},
-		"mtu":         int64(spec.CNI.MTU),
-		"masquerade":  masquerade,
-		"mode":        string(mode),
+		"routing":     map[string]any{"mode": string(cni.Routing.Mode)},
+		"tunnel":      map[string]any{"port": int64(cni.Tunnel.Port)},
+		"mtu":         int64(cni.MTU),
+		"masquerade":  *cni.Masquerade,
+
+		"masqueradeExceptions": exceptions,
+
+		"flowTable": map[string]any{"entries": int64(cni.FlowTable.Entries)},
+		"mode":      string(mode),
 	}, nil
 }
 

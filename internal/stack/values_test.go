@@ -14,7 +14,9 @@ import (
 
 func TestValues(t *testing.T) {
 	no := false
-	spec := &v1alpha1.ClusterStackSpec{Version: carried, CNI: v1alpha1.CNISpec{Tunnel: v1alpha1.TunnelSpec{Port: 8472}, MTU: 1400, Masquerade: &no}}
+	spec := &v1alpha1.ClusterStackSpec{Version: carried, CNI: v1alpha1.CNISpec{Tunnel: v1alpha1.TunnelSpec{Port: 8472}, MTU: 1400, Masquerade: &no,
+		Routing: v1alpha1.RoutingSpec{Mode: v1alpha1.RoutingNative}, MasqueradeExceptions: []v1alpha1.CIDR{"192.0.2.0/24", "2001:db8::/32"},
+		FlowTable: v1alpha1.FlowTableSpec{Entries: 16384}}}
 	whole := Facts{Namespace: "ns", Name: "alpha", EndpointHost: "192.0.2.1", EndpointPort: 6443, KubeconfigServer: "https://other:1", PodCIDRs: []string{"10.244.0.0/16", "fd00:244::1/56"}}
 	got, err := Values(spec, whole, Image{Repository: "r/fairlead"}, ModeRun)
 	if err != nil {
@@ -28,10 +30,27 @@ func TestValues(t *testing.T) {
 		"tunnel":      map[string]any{"port": int64(8472)},
 		"mtu":         int64(1400),
 		"masquerade":  false,
-		"mode":        "run",
+		"routing":     map[string]any{"mode": "Native"},
+		"flowTable":   map[string]any{"entries": int64(16384)},
+
+		"masqueradeExceptions": []any{"192.0.2.0/24", "2001:db8::/32"},
+		"mode":                 "run",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+	// A ClusterStack that an older operator wrote has none of the newer fields.
+	former, err := Values(&v1alpha1.ClusterStackSpec{Version: carried}, whole, Image{}, ModeRun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]any{
+		"routing": map[string]any{"mode": "Tunnel"}, "tunnel": map[string]any{"port": int64(8472)}, "masquerade": true,
+		"masqueradeExceptions": []any{}, "flowTable": map[string]any{"entries": int64(131072)},
+	} {
+		if d := cmp.Diff(want, former[key]); d != "" {
+			t.Errorf("%s: %s", key, d)
+		}
 	}
 
 	for _, c := range []struct {

@@ -40,4 +40,8 @@ ClusterRole without watchNamespaces and a Role in each of them otherwise.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, update]
+# Say at a ClusterStack what a changed configuration does to its cluster.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
 {{- end }}

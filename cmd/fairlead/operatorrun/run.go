@@ -126,7 +126,9 @@ func New(ctx context.Context, c Config) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	stacks := &networkstack.Reconciler{Client: mgr.GetClient(), Version: version.Version, Concurrency: c.StackConcurrency}
+	stacks := &networkstack.Reconciler{
+		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("fairlead-operator"), Version: version.Version, Concurrency: c.StackConcurrency,
+	}
 	clusters := &clusterstack.Reconciler{
 		Client:          mgr.GetClient(),
 		Fleet:           connections,

@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
+	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
 	"github.com/fairlead-io/fairlead/internal/datapath"
 )
 
 // resyncEvery is how often what should hold is compared with the kernel even if
-// nothing changed: somebody may have deleted a route of ours.
+// nothing changed and nobody has nudged: no notification may be the only way to a repair.
 const resyncEvery = time.Minute
 
 // Datapath is what this package needs of the kernel's side.
@@ -38,12 +39,22 @@ type Endpoints interface {
 	SetRanges([]netip.Prefix) error
 }
 
+// Paths is what this package needs of the measuring of paths to peers.
+type Paths interface {
+	SetPeers([]pathmtu.Peer)
+	// MTU is the largest packet that arrives at a peer, in bytes; 0 for no limit that is
+	// known.
+	MTU(peer string) int
+}
+
 // Node brings updates into force, one at a time.
 type Node struct {
 	open      Opener
 	endpoints Endpoints
+	paths     Paths
 	publish   func() error // tells the runtime that the node can take pods
 	log       *slog.Logger
+	nudged    chan struct{}
 
 	mu      sync.Mutex
 	dp      Datapath
@@ -54,8 +65,17 @@ type Node struct {
 
 // New returns a node. publish is called each time that everything holds; it must
 // be cheap when there is nothing to do.
-func New(open Opener, endpoints Endpoints, publish func() error, log *slog.Logger) *Node {
-	return &Node{open: open, endpoints: endpoints, publish: publish, log: log}
+func New(open Opener, endpoints Endpoints, paths Paths, publish func() error, log *slog.Logger) *Node {
+	return &Node{open: open, endpoints: endpoints, paths: paths, publish: publish, log: log, nudged: make(chan struct{}, 1)}
+}
+
+// Nudge has Run repeat the last update now, because the machine, or a path to a peer, has
+// changed. It does not wait.
+func (n *Node) Nudge() {
+	select {
+	case n.nudged <- struct{}{}:
+	default:
+	}
 }
 
 // Apply brings the node's complete state into force. Its error goes back to the
@@ -78,8 +98,8 @@ func (n *Node) Known() map[string]bool {
 	return known
 }
 
-// Run repeats the last update once a minute, so that what was changed behind the
-// agent's back is put right, until the context ends.
+// Run repeats the last update when it is nudged and once a minute, so that what was
+// changed behind the agent's back is put right, until the context ends.
 func (n *Node) Run(ctx context.Context) error {
 	tick := time.NewTicker(resyncEvery)
 	defer tick.Stop()
@@ -87,15 +107,21 @@ func (n *Node) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-n.nudged:
 		case <-tick.C:
-			n.mu.Lock()
-			if n.last.LocalNode != nil {
-				if err := n.converge(ctx); err != nil {
-					n.log.Warn("the node's state does not hold", "error", err)
-				}
-			}
-			n.mu.Unlock()
 		}
+		n.repeat(ctx)
+	}
+}
+
+func (n *Node) repeat(ctx context.Context) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last.LocalNode == nil {
+		return
+	}
+	if err := n.converge(ctx); err != nil {
+		n.log.Warn("the node's state does not hold", "error", err)
 	}
 }
 
@@ -116,9 +142,22 @@ func (n *Node) converge(ctx context.Context) error {
 		return nil // nothing is known of the peers yet: nothing may be pruned, and no pod is promised a network
 	}
 	peers, err := parsePeers(local.Name, n.last.Peers)
+	n.limit(peers)
 	// A peer that cannot be served keeps nobody else from being served, so the
 	// node is published all the same; the error names the peer.
 	return errors.Join(err, n.dp.SyncPeers(ctx, peers), n.publish())
+}
+
+// limit has the paths to peers measured, and gives each peer what is known of its path.
+func (n *Node) limit(peers []datapath.Peer) {
+	all := make([]pathmtu.Peer, 0, len(peers))
+	for _, p := range peers {
+		all = append(all, pathmtu.Peer{Name: p.Name, Addresses: p.Addresses})
+	}
+	n.paths.SetPeers(all)
+	for i := range peers {
+		peers[i].PathMTU = n.paths.MTU(peers[i].Name)
+	}
 }
 
 // prepare opens the datapath and starts the endpoints, once, and afterwards

@@ -16,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
+	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
 	"github.com/fairlead-io/fairlead/internal/cniapi"
 	"github.com/fairlead-io/fairlead/internal/datapath"
@@ -29,8 +30,17 @@ type stage struct {
 	peerErr  error
 	peers    []datapath.Peer
 	notReady string
+	paths    map[string]int // MTU by peer
+	measured []pathmtu.Peer
 	endpoint.Datapath
 }
+
+// pathsOf is a stage's side that measures: a datapath has an MTU, too.
+type pathsOf struct{ s *stage }
+
+func (p pathsOf) MTU(peer string) int { return p.s.paths[peer] }
+
+func (p pathsOf) SetPeers(peers []pathmtu.Peer) { p.s.measured = peers }
 
 func (s *stage) Reconfigure(context.Context, datapath.Node) error {
 	s.steps = append(s.steps, "reconfigure")
@@ -67,7 +77,7 @@ func newNode(s *stage) *Node {
 		s.steps = append(s.steps, "publish")
 		return nil
 	}
-	return New(open, s, publish, slog.New(slog.DiscardHandler))
+	return New(open, s, pathsOf{s}, publish, slog.New(slog.DiscardHandler))
 }
 
 func update(change func(*agentsync.Update)) agentsync.Update {
@@ -153,6 +163,49 @@ func TestANodeWhoseRangeChanges(t *testing.T) {
 	}
 	if !slices.Contains(s.steps, "ranges") {
 		t.Errorf("steps %v: addresses are still assigned from the old range", s.steps)
+	}
+}
+
+func TestWhatIsKnownOfAPathReachesTheDatapath(t *testing.T) {
+	s := &stage{paths: map[string]int{"b": 1400}}
+	n := newNode(s)
+	three := update(func(u *agentsync.Update) {
+		u.Peers["c"] = &state.PeerNode{Name: "c", PodCidrs: []string{"10.1.2.0/24"}, Addresses: []string{"192.0.2.3", "2001:db8::3"}}
+	})
+	if err := n.Apply(t.Context(), three); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.measured) != 2 || s.measured[1].Name != "c" || len(s.measured[1].Addresses) != 2 {
+		t.Errorf("measured are %v, want all peers with all addresses", s.measured)
+	}
+	if len(s.peers) != 2 || s.peers[0].PathMTU != 1400 || s.peers[1].PathMTU != 0 {
+		t.Errorf("the datapath is given %+v", s.peers)
+	}
+}
+
+func TestANudgeRepeatsTheLastUpdate(t *testing.T) {
+	s := &stage{}
+	applied := make(chan []string)
+	n := newNode(s)
+	n.publish = func() error {
+		applied <- slices.Clone(s.steps)
+		return nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	n.Nudge() // nothing is known of the node yet: nothing to repeat
+	go func() { _ = n.Apply(ctx, update(func(*agentsync.Update) {})) }()
+	<-applied
+	for range 3 {
+		n.Nudge()
+		if steps := <-applied; steps[len(steps)-2] != "reconfigure" || steps[len(steps)-1] != "peers" {
+			t.Errorf("a nudge did %v", steps)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
