@@ -20,14 +20,18 @@ import (
 	"github.com/fairlead-io/fairlead/internal/datapath/sysctl"
 )
 
-// Reconfigure brings the datapath to a changed Node: other ranges, other addresses. It
-// refuses, and changes nothing, when an endpoint would be left outside the new ranges.
+// Reconfigure brings the datapath to a changed Node (other ranges, other addresses) or a
+// changed machine (another uplink, or one with another MTU). It refuses, and changes nothing, when an endpoint would be left outside the new ranges.
 func (d *Datapath) Reconfigure(ctx context.Context, node Node) error {
 	if err := validateNode(node); err != nil {
 		return err
 	}
 	return d.locked(ctx, func() error {
-		if d.settled && reflect.DeepEqual(node, d.plan.node) {
+		plan, uplink, err := d.planNode(node)
+		if err != nil {
+			return err
+		}
+		if d.settled && reflect.DeepEqual(plan, d.plan) && reflect.DeepEqual(uplink, d.uplink) {
 			return nil
 		}
 		for _, ep := range d.live {
@@ -51,7 +55,7 @@ func (d *Datapath) Reconfigure(ctx context.Context, node Node) error {
 // configure does everything that depends on the node alone. It is idempotent. Rows come
 // before programs, programs before the tunnel is up.
 func (d *Datapath) configure(ctx context.Context, node Node) error {
-	plan, err := d.planNode(node)
+	plan, uplink, err := d.planNode(node)
 	if err != nil {
 		return err
 	}
@@ -59,7 +63,7 @@ func (d *Datapath) configure(ctx context.Context, node Node) error {
 		return err
 	}
 	former := d.plan
-	d.plan, d.settled = plan, false
+	d.plan, d.uplink, d.settled = plan, uplink, false
 	if !slices.Equal(former.gateways, plan.gateways) {
 		// Routes to peers name our former address as their source; SyncPeers and
 		// Reconfigure write them anew.
@@ -110,11 +114,11 @@ func (d *Datapath) masqueradeRules() masquerade.Rules {
 	return rules
 }
 
-// planNode looks at the machine's devices and decides.
-func (d *Datapath) planNode(node Node) (nodePlan, error) {
+// planNode looks at the machine's devices and decides; it returns the uplink too.
+func (d *Datapath) planNode(node Node) (nodePlan, link.Device, error) {
 	devices, err := link.List(d.nl)
 	if err != nil {
-		return nodePlan{}, err
+		return nodePlan{}, link.Device{}, err
 	}
 	names, mtus := map[int]string{}, map[string]int{}
 	for name, dev := range devices {
@@ -122,7 +126,7 @@ func (d *Datapath) planNode(node Node) (nodePlan, error) {
 	}
 	addrs, err := d.nl.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return nodePlan{}, fmt.Errorf("addresses of this machine: %w", err)
+		return nodePlan{}, link.Device{}, fmt.Errorf("addresses of this machine: %w", err)
 	}
 	var found []deviceAddress
 	for _, a := range addrs {
@@ -135,8 +139,7 @@ func (d *Datapath) planNode(node Node) (nodePlan, error) {
 		found = append(found, deviceAddress{device: name, mtu: mtus[name], prefix: netip.PrefixFrom(addr.Unmap(), ones)})
 	}
 	plan, err := planNode(d.opts, node, found, mtus)
-	d.uplink = devices[plan.uplink]
-	return plan, err
+	return plan, devices[plan.uplink], err
 }
 
 // hostSettings makes the host forward, and keeps the uplink's router advertisements: the

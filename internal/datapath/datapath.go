@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/cilium/ebpf/rlimit"
@@ -69,6 +70,9 @@ func (o Options) validate() error {
 	return errors.Join(errs...)
 }
 
+// layoutVersion is set by the linker in programs that try the change to another layout.
+var layoutVersion string
+
 // withDefaults fills in what the zero values of o stand for.
 func (o Options) withDefaults() Options {
 	if o.BPFFS == "" {
@@ -85,6 +89,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.layout == 0 {
 		o.layout = bpf.LayoutVersion
+		if n, err := strconv.Atoi(layoutVersion); err == nil {
+			o.layout = n
+		}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))

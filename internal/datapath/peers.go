@@ -33,6 +33,9 @@ func (d *Datapath) syncPeers() error {
 	})
 	d.wantRanges(want)
 	d.wantRoutes(want, tunnel)
+	if err := d.routes.Resync(); err != nil { // somebody may have deleted some
+		return err
+	}
 	// Packets that the host still sends by a route without its row are dropped and
 	// counted; nothing goes to a wrong place in between. What another node may send is
 	// known before anything is sent there.

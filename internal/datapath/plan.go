@@ -142,6 +142,7 @@ func planNode(opts Options, n Node, devices []deviceAddress, mtus map[string]int
 			p.nets = append(p.nets, d.prefix)
 		}
 	}
+	slices.SortFunc(p.nets, netip.Prefix.Compare)
 	p.linkMTU = mtu
 	p.tunnelMTU = mtu - p.overhead()
 	largest := p.tunnelMTU
