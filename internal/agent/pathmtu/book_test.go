@@ -58,6 +58,14 @@ func TestWhatIsMeasuredWhen(t *testing.T) {
 		}
 		b.note(two, finding{}, begin)
 	}
+	// It answers after all, and then is silent again: that is a first time anew.
+	takeAll(b, begin.Add(time.Hour))
+	b.note(two, found(1500, 1500), begin)
+	takeAll(b, begin.Add(time.Hour))
+	b.note(two, finding{}, begin)
+	if due := b.entries[two].due; !due.Equal(begin.Add(time.Minute)) {
+		t.Errorf("asked again after %s", due.Sub(begin))
+	}
 	b.entries[one].due = begin
 	takeAll(b, begin)
 	b.note(one, found(1500, 1500), begin)
