@@ -34,7 +34,10 @@ const (
 	Rate       Metric = "rate"       // connections or datagrams a second
 	Throughput Metric = "throughput" // Gbit/s of payload
 	CPU        Metric = "cpu"        // ms of CPU time of the whole machine a Gbit of payload
-	Loss       Metric = "loss"       // % of the datagrams that were sent
+
+	// ProgramTime is what eBPF programs took for one packet, ns; package programs measures it.
+	ProgramTime Metric = "program_time"
+	Loss        Metric = "loss" // % of the datagrams that were sent
 )
 
 // Measurement is what one run of a case found.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fairlead-io/fairlead/test/bench/load"
+	"github.com/fairlead-io/fairlead/test/bench/programs"
 	"github.com/fairlead-io/fairlead/test/bench/topo"
 )
 
@@ -23,6 +24,9 @@ type Step struct {
 	// IPv6 measures over IPv6, where a subject has it.
 	IPv6     bool
 	Duration time.Duration
+	// Live measures the time of eBPF programs meanwhile, and nothing else, of subjects
+	// that have some.
+	Live bool
 }
 
 // Key names a series of samples.
@@ -101,7 +105,7 @@ func (p Plan) Run(ctx context.Context, into *Samples, n int) error {
 		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, step := range p.Steps {
 			for _, pair := range order {
-				if step.IPv6 && !pair.Server6.IsValid() || !p.Wanted(step.Name, pair.Subject) {
+				if step.IPv6 && !pair.Server6.IsValid() || step.Live && !pair.Fairlead() || !p.Wanted(step.Name, pair.Subject) {
 					continue
 				}
 				p.Say("round %d of %d: %s %s", round-first+1, n, step.Name, pair.Subject)
@@ -123,8 +127,20 @@ func measure(ctx context.Context, pair *topo.Pair, step Step, say func(string, .
 	if step.IPv6 {
 		spec.Server = pair.Server6
 	}
+	once := func() (err error) {
+		m, err = load.Run(ctx, pair.Client.NS, pair.Server.NS, spec)
+		return err
+	}
+	if step.Live {
+		traffic := once
+		once = func() error {
+			ns, err := programs.Live(traffic)
+			m = load.Measurement{load.ProgramTime: ns}
+			return err
+		}
+	}
 	for range attempts {
-		if m, err = load.Run(ctx, pair.Client.NS, pair.Server.NS, spec); err == nil || ctx.Err() != nil {
+		if err = once(); err == nil || ctx.Err() != nil {
 			return m, err
 		}
 		say("again, since it failed: %v", err)

@@ -43,6 +43,10 @@ var Table = []Target{
 	{CNIAdd, string(load.P50), Fairlead, "", true, 12, 0},
 	{CNIAdd, string(load.P99), Fairlead, "", true, 25, 0},
 	{AgentMemory, RSS, Fairlead, "", true, 50, 0},
+	{ProgramRun, RunTime, "from_pod, established TCP, same node, IPv4", "", true, 150, 0},
+	{ProgramRun, RunTime, "from_pod, established TCP, same node, IPv6", "", true, 150, 0},
+	{ProgramLive, string(load.ProgramTime), topo.FairleadSame, "", true, 250, 0},
+	{ProgramLive, string(load.ProgramTime), topo.FairleadVXLAN, "", true, 600, 0},
 	{VerifiedInsns, Instructions, "", "", true, 20000, 0},
 }
 
@@ -51,7 +55,8 @@ const (
 	CNIAdd        = "cni_add"
 	AgentMemory   = "agent_memory_110_pods"
 	VerifiedInsns = "verified_insns"
-	ProgramRun    = "program_run"
+	ProgramRun    = "program_run"  // by BPF_PROG_TEST_RUN
+	ProgramLive   = "program_live" // of one packet from pod to pod, while there is traffic
 
 	RSS          = "rss"
 	Instructions = "instructions"

@@ -38,6 +38,11 @@ type Pair struct {
 	port  string   // of the client's node on the underlay; "" for one node
 }
 
+// Fairlead says whether the packets of the pair meet Fairlead's programs.
+func (p *Pair) Fairlead() bool {
+	return slices.Contains([]string{FairleadSame, FairleadVXLAN, FairleadNative}, p.Subject)
+}
+
 // UnderlayMTU is that between nodes, in bytes.
 const UnderlayMTU = 1500
 

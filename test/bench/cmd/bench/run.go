@@ -30,6 +30,7 @@ var longSteps = []rounds.Step{
 	{Name: string(load.TCPStream), Case: load.TCPStream, Duration: time.Second},
 	{Name: string(load.TCPEight), Case: load.TCPEight, Duration: time.Second},
 	{Name: string(load.UDPPPS), Case: load.UDPPPS, Duration: 600 * time.Millisecond},
+	{Name: target.ProgramLive, Case: load.TCPRR, Live: true, Duration: 400 * time.Millisecond},
 	{Name: string(load.TCPRR) + "_ipv6", Case: load.TCPRR, IPv6: true, Duration: 500 * time.Millisecond},
 }
 

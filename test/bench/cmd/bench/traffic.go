@@ -19,7 +19,7 @@ var figures = []struct {
 	metric load.Metric
 	unit   string
 }{
-	{load.P50, "us"}, {load.P99, "us"}, {load.Rate, "1/s"}, {load.Loss, "%"}, {load.Throughput, "Gbit/s"}, {load.CPU, "ms/Gbit"},
+	{load.P50, "us"}, {load.P99, "us"}, {load.Rate, "1/s"}, {load.Loss, "%"}, {load.Throughput, "Gbit/s"}, {load.CPU, "ms/Gbit"}, {load.ProgramTime, "ns"},
 }
 
 // trafficRows makes the rows of what was measured: all figures, then the ratios that
