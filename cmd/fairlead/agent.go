@@ -17,8 +17,6 @@ const (
 	agentStateDir = "/var/lib/fairlead"
 	agentRunDir   = "/run/fairlead"
 	agentHealth   = "127.0.0.1:9442"
-
-	defaultFlowEntries = 131072
 )
 
 func newAgentCommand() *cobra.Command {
@@ -62,7 +60,7 @@ func newAgentCommand() *cobra.Command {
 	f.Uint16Var(&cfg.TunnelPort, "tunnel-port", datapath.DefaultTunnelPort, "UDP port of the VXLAN tunnel")
 	f.BoolVar(&cfg.Masquerade, "masquerade", true, "give pods' traffic to the outside the node's address")
 	f.StringSliceVar(&cfg.MasqueradeExceptions, "masquerade-exceptions", nil, "comma-separated prefixes of the outside that see pods' own addresses")
-	f.IntVar(&cfg.FlowEntries, "flow-entries", defaultFlowEntries, "connections that the node remembers the way of; a power of two from 16384 to 4194304")
+	f.IntVar(&cfg.FlowEntries, "flow-entries", datapath.DefaultFlowEntries, "connections that the node remembers the way of: a power of two, 128 bytes each")
 	cmd.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	cmd.AddCommand(newAgentCleanupCommand(&level), newAgentMountCommand(&level))
 	return cmd

@@ -42,14 +42,8 @@ type Config struct {
 	Masquerade bool
 	// MasqueradeExceptions are prefixes outside of the cluster that see pods' own addresses.
 	MasqueradeExceptions []string
-	FlowEntries          int // connections that the node remembers; a power of two
+	FlowEntries          int // connections that the node remembers: a power of two; 0: the default
 }
-
-// Bounds of FlowEntries.
-const (
-	minFlowEntries = 1 << 14
-	maxFlowEntries = 1 << 22
-)
 
 // Validate says which flag is missing or wrong.
 func (c *Config) Validate() error {
@@ -66,11 +60,11 @@ func (c *Config) Validate() error {
 	if c.MTU != 0 && (c.MTU < 1280 || c.MTU > 9216) {
 		errs = append(errs, fmt.Errorf("--mtu is %d, want 0 (derived) or 1280 to 9216", c.MTU))
 	}
-	if c.Routing != datapath.RoutingTunnel && c.Routing != datapath.RoutingNative {
+	if c.Routing != "" && c.Routing != datapath.RoutingTunnel && c.Routing != datapath.RoutingNative {
 		errs = append(errs, fmt.Errorf("--routing-mode is %q, want %s or %s", c.Routing, datapath.RoutingTunnel, datapath.RoutingNative))
 	}
-	if n := c.FlowEntries; n < minFlowEntries || n > maxFlowEntries || n&(n-1) != 0 {
-		errs = append(errs, fmt.Errorf("--flow-entries is %d, want a power of two from %d to %d", n, minFlowEntries, maxFlowEntries))
+	if n := c.FlowEntries; n != 0 && (n < datapath.MinFlowEntries || n > datapath.MaxFlowEntries || n&(n-1) != 0) {
+		errs = append(errs, fmt.Errorf("--flow-entries is %d, want a power of two from %d to %d", n, datapath.MinFlowEntries, datapath.MaxFlowEntries))
 	}
 	_, err := c.exceptions()
 	return errors.Join(append(errs, err)...)

@@ -60,6 +60,8 @@ var (
 	usedDesc      = prometheus.NewDesc("fairlead_agent_pod_addresses_used", "Pod addresses in use.", []string{"range"}, nil)
 	totalDesc     = prometheus.NewDesc("fairlead_agent_pod_addresses_total", "Pod addresses that the node's range has.", []string{"range"}, nil)
 	packetsDesc   = prometheus.NewDesc("fairlead_datapath_packets_total", "Packets by hook and what became of them.", []string{"hook", "reason"}, nil)
+	flowsDesc     = prometheus.NewDesc("fairlead_datapath_flow_events_total", "What happened to rows of the table of connections.", []string{"event"}, nil)
+	rowsDesc      = prometheus.NewDesc("fairlead_datapath_flow_rows", "Rows of the table of connections, by state; read at most twice a minute.", []string{"state"}, nil)
 	bytesDesc     = prometheus.NewDesc("fairlead_datapath_bytes_total", "Bytes by hook and what became of their packets.", []string{"hook", "reason"}, nil)
 )
 
@@ -70,7 +72,7 @@ type nodeCollector struct {
 }
 
 func (c *nodeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{endpointsDesc, usedDesc, totalDesc, packetsDesc, bytesDesc} {
+	for _, d := range []*prometheus.Desc{endpointsDesc, usedDesc, totalDesc, packetsDesc, bytesDesc, flowsDesc, rowsDesc} {
 		ch <- d
 	}
 }
@@ -81,12 +83,18 @@ func (c *nodeCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(usedDesc, prometheus.GaugeValue, u.Used, u.Prefix.String())
 		ch <- prometheus.MustNewConstMetric(totalDesc, prometheus.GaugeValue, u.Total, u.Prefix.String())
 	}
-	counters, err := c.dp.counters()
+	counts, err := c.dp.counts()
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(packetsDesc, err)
 		return
 	}
-	for _, k := range counters {
+	for _, e := range counts.events {
+		ch <- prometheus.MustNewConstMetric(flowsDesc, prometheus.CounterValue, float64(e.Count), e.Event)
+	}
+	for state, n := range counts.rows {
+		ch <- prometheus.MustNewConstMetric(rowsDesc, prometheus.GaugeValue, float64(n), state)
+	}
+	for _, k := range counts.packets {
 		ch <- prometheus.MustNewConstMetric(packetsDesc, prometheus.CounterValue, float64(k.Packets), k.Hook, k.Reason)
 		ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.CounterValue, float64(k.Bytes), k.Hook, k.Reason)
 	}

@@ -125,13 +125,25 @@ func (h *datapathHolder) opener(opts datapath.Options) node.Opener {
 	}
 }
 
-func (h *datapathHolder) counters() ([]datapath.Counter, error) {
+// counts is what the datapath counted.
+type counts struct {
+	packets []datapath.Counter
+	events  []datapath.FlowEvent
+	rows    map[string]int
+}
+
+func (h *datapathHolder) counts() (counts, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.dp == nil {
-		return nil, nil
+		return counts{}, nil
 	}
-	return h.dp.Metrics()
+	var c counts
+	var errs [3]error
+	c.packets, errs[0] = h.dp.Metrics()
+	c.events, errs[1] = h.dp.FlowEvents()
+	c.rows, errs[2] = h.dp.FlowRows()
+	return c, errors.Join(errs[:]...)
 }
 
 func (h *datapathHolder) close(log *slog.Logger) {

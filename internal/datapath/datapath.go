@@ -51,6 +51,7 @@ type Datapath struct {
 	senders   *table.Table[netip.Addr, bpf.Peer]
 	routes    *table.Table[netip.Prefix, route.Route]
 	live      map[string]Endpoint // by HostIf
+	flowRows  flowRows
 }
 
 // validate says which option cannot be.
