@@ -33,11 +33,13 @@ help: ## List the targets.
 ##@ Build
 
 .PHONY: build
-build: bin/fairlead bin/fairlead-cni ## Build Fairlead's programs into bin/.
+build: bin/fairlead bin/fairlead-agent bin/fairlead-cni ## Build Fairlead's programs into bin/.
 
-.PHONY: bin/fairlead bin/fairlead-cni bin/probe bin/bench $(LAB)
+.PHONY: bin/fairlead bin/fairlead-agent bin/fairlead-cni bin/probe bin/bench $(LAB)
 bin/fairlead:
 	$(GOBUILD) -o $@ ./cmd/fairlead
+bin/fairlead-agent:
+	$(GOBUILD) -o $@ ./cmd/fairlead-agent
 bin/fairlead-cni:
 	$(GOBUILD) -o $@ ./cmd/fairlead-cni
 bin/probe:
@@ -50,7 +52,8 @@ $(LAB):
 .PHONY: images
 images: build bin/probe $(LAB) ## Pack the programs into OCI archives in out/.
 	@mkdir -p out
-	$(LAB) image -o out/fairlead.tar -t $(IMAGE) -entrypoint /fairlead bin/fairlead:/fairlead bin/fairlead-cni:/fairlead-cni
+	$(LAB) image -o out/fairlead.tar -t $(IMAGE) -entrypoint /fairlead bin/fairlead:/fairlead \
+	  bin/fairlead-agent:/fairlead-agent bin/fairlead-cni:/fairlead-cni
 	$(LAB) image -o out/probe.tar -t fairlead.io/probe:dev -entrypoint /probe bin/probe:/probe
 
 ##@ Develop
@@ -110,7 +113,7 @@ test-conformance: deps images lab-build ## Kubernetes' own network specs on alph
 .PHONY: bench
 bench: bin/bench ## Measure the datapath beside the kernel's paths and flannel; out/bench.json, docs/bench.md (root, 12 minutes).
 	@mkdir -p bin/peers
-	$(GOBUILD) -o bin/peers/fairlead-cni ./cmd/fairlead-cni
+	$(GOBUILD) -o bin/peers/ ./cmd/fairlead-agent ./cmd/fairlead-cni
 	cd test/bench/plugins && $(GO) build -o ../../../bin/peers/ tool
 	cd test/bench/flannel && $(GO) build -o ../../../bin/peers/flannel .
 	bin/bench -flannel bin/peers/flannel -cni bin/peers -o out/bench.json -docs docs/bench.md

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
 	"github.com/fairlead-io/fairlead/cmd/fairlead/controllerrun"
+	"github.com/fairlead-io/fairlead/internal/observe"
 )
 
 func newControllerCommand() *cobra.Command {
@@ -19,7 +20,7 @@ func newControllerCommand() *cobra.Command {
 		Short: "Serve a cluster: compute its nodes' state and keep the agents in step",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if cfg.Log, err = newLogger(level); err != nil {
+			if cfg.Log, err = observe.NewLogger(level); err != nil {
 				return err
 			}
 			if err := cfg.Validate(); err != nil {

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command fairlead is every server of Fairlead: the operator of a fleet, the
-// controller of a cluster, the agent of a node.
+// Command fairlead is the servers of Fairlead that run on few machines: the operator of a
+// fleet and the controller of a cluster.
 package main
 
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -27,20 +26,10 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newOperatorCommand(), newControllerCommand(), newAgentCommand())
+	root.AddCommand(newOperatorCommand(), newControllerCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "fairlead:", err)
 		stop()
 		os.Exit(1)
 	}
-}
-
-// newLogger returns a logger of JSON lines on standard error at the level
-// (debug, info, warn, error).
-func newLogger(level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level is %q, want debug, info, warn or error", level)
-	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: l})), nil
 }

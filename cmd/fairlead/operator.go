@@ -12,6 +12,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/fairlead-io/fairlead/cmd/fairlead/operatorrun"
+	"github.com/fairlead-io/fairlead/internal/observe"
 )
 
 // newOperatorCommand is `fairlead operator`, which runs on the management cluster.
@@ -51,9 +52,9 @@ func newOperatorCommand() *cobra.Command {
 	return cmd
 }
 
-// operatorLogger is newLogger with a choice of the format.
+// operatorLogger is observe.NewLogger with a choice of the format.
 func operatorLogger(format, level string) (*slog.Logger, error) {
-	log, err := newLogger(level)
+	log, err := observe.NewLogger(level)
 	if err != nil || format == "json" {
 		return log, err
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/fairlead-io/fairlead/internal/agent/cniserver"
@@ -40,10 +39,6 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	if err := datapath.Probe(opts); err != nil {
 		sleep(ctx, restartDelay)
 		return fmt.Errorf("node %s cannot run Fairlead: %w", cfg.NodeName, err)
-	}
-	client, err := kubernetes.NewForConfig(kube)
-	if err != nil {
-		return err
 	}
 	if err := installPlugin(cfg.CNIPlugin, cfg.CNIBinDir); err != nil {
 		return err
@@ -82,7 +77,7 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return cni.Serve(ctx, listener) })
 	g.Go(func() error { return health.serve(ctx, cfg.HealthAddress) })
-	g.Go(func() error { return discovery.Watch(ctx, client, cfg.Namespace, stream.SetAddresses) })
+	g.Go(func() error { return discovery.Watch(ctx, kube, cfg.Namespace, stream.SetAddresses) })
 	g.Go(func() error { return stream.Run(ctx) })
 	g.Go(func() error { return nd.Run(ctx) })
 	g.Go(func() error { return paths.Run(ctx) })

@@ -184,3 +184,16 @@ func TestThePluginIsSmall(t *testing.T) {
 		}
 	}
 }
+
+// TestTheAgentIsSmall keeps out of what runs on every node what half of its memory would
+// be: clients of all kinds, Helm, Cluster API.
+func TestTheAgentIsSmall(t *testing.T) {
+	pkgs := list(t, "./cmd/fairlead-agent")
+	for _, dep := range pkgs[module+"/cmd/fairlead-agent"].Deps {
+		for _, heavy := range []string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "sigs.k8s.io/controller-runtime", "sigs.k8s.io/cluster-api", "helm.sh/helm"} {
+			if dep == heavy || strings.HasPrefix(dep, heavy+"/") {
+				t.Errorf("fairlead-agent depends on %s: it runs on every node and knows EndpointSlices only", dep)
+			}
+		}
+	}
+}

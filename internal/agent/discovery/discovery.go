@@ -8,6 +8,7 @@ package discovery
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -15,8 +16,9 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -30,12 +32,11 @@ const portName = "xds"
 // controllers, now and at every change, until the context ends. It does not call
 // it with none: when the slice is empty or deleted, the last addresses are the
 // best there are.
-func Watch(ctx context.Context, client kubernetes.Interface, namespace string, found func([]string)) error {
-	factory := informers.NewSharedInformerFactoryWithOptions(client, 0,
-		informers.WithNamespace(namespace),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, SliceName).String()
-		}))
+func Watch(ctx context.Context, kube *rest.Config, namespace string, found func([]string)) error {
+	client, err := sliceClient(kube)
+	if err != nil {
+		return err
+	}
 	update := func(obj any) {
 		if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
 			if addresses := Addresses(slice); len(addresses) > 0 {
@@ -43,17 +44,35 @@ func Watch(ctx context.Context, client kubernetes.Interface, namespace string, f
 			}
 		}
 	}
-	_, err := factory.Discovery().V1().EndpointSlices().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    update,
-		UpdateFunc: func(_, obj any) { update(obj) },
+	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: cache.NewListWatchFromClient(client, "endpointslices", namespace, fields.OneTermEqualSelector(metav1.ObjectNameField, SliceName)),
+		ObjectType:    &discoveryv1.EndpointSlice{},
+		Handler: cache.ResourceEventHandlerFuncs{
+			AddFunc:    update,
+			UpdateFunc: func(_, obj any) { update(obj) },
+		},
 	})
-	if err != nil {
-		return err
-	}
-	factory.Start(ctx.Done())
-	<-ctx.Done()
-	factory.Shutdown()
+	informer.RunWithContext(ctx)
 	return nil
+}
+
+// sliceClient knows EndpointSlices and nothing else: the clientset of all kinds would be
+// half of the agent's memory.
+func sliceClient(kube *rest.Config) (rest.Interface, error) {
+	scheme := runtime.NewScheme()
+	metav1.AddToGroupVersion(scheme, metav1.Unversioned)
+	if err := discoveryv1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("kind EndpointSlice: %w", err)
+	}
+	cfg := rest.CopyConfig(kube)
+	cfg.APIPath = "/apis"
+	cfg.GroupVersion = &discoveryv1.SchemeGroupVersion
+	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	client, err := rest.RESTClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("client of the API server: %w", err)
+	}
+	return client, nil
 }
 
 // Addresses returns the addresses of the endpoints that are ready, sorted.

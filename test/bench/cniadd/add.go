@@ -48,9 +48,9 @@ type runtimeOf struct {
 // Measure adds pods on two machines by turns, with Fairlead's plugin and with the bridge
 // plugin, both from the folder of plugins. They go with the world.
 func Measure(ctx context.Context, w *topo.World, dir, plugins string, say func(string, ...any)) (res Result, err error) {
-	for _, p := range []string{"fairlead-cni", "bridge", "host-local"} {
+	for _, p := range []string{"fairlead-agent", "fairlead-cni", "bridge", "host-local"} {
 		if _, err := os.Stat(filepath.Join(plugins, p)); err != nil {
-			return res, fmt.Errorf("plugin %s: %w (build it into the folder that -cni names)", p, err)
+			return res, fmt.Errorf("program %s: %w (build it into the folder that -cni names)", p, err)
 		}
 	}
 	ours, theirs, agent, err := prepare(ctx, w, dir, plugins)
@@ -101,7 +101,7 @@ func prepare(ctx context.Context, w *topo.World, dir, plugins string) (ours, the
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if agent, err = startAgent(machines[0], filepath.Join(dir, "fairlead"), bpffs); err != nil {
+	if agent, err = startAgent(filepath.Join(plugins, "fairlead-agent"), machines[0], filepath.Join(dir, "fairlead"), bpffs); err != nil {
 		return nil, nil, nil, err
 	}
 	if err := ours.awaitReady(ctx, agent); err != nil {

@@ -4,15 +4,12 @@ package cniadd
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -24,16 +21,10 @@ import (
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-	"k8s.io/client-go/rest"
 
-	"github.com/fairlead-io/fairlead/internal/agent"
 	"github.com/fairlead-io/fairlead/internal/state"
 	"github.com/fairlead-io/fairlead/test/bench/topo"
 )
-
-// Argument is the first command-line argument of the agent's process; the program's main
-// must hand it over to Main.
-const Argument = "fairlead-bench-agent"
 
 // Files of an agent, below its folder.
 const (
@@ -41,33 +32,24 @@ const (
 	stateDir   = "state"
 )
 
-const cluster = "bench"
+const clusterName = "bench"
 
-// Main is the main function of the agent's process: its folder, the node's name and the
-// BPF file system are its arguments. It returns the exit code.
-func Main(args []string) int {
-	if len(args) != 3 {
-		fmt.Fprintln(os.Stderr, "agent: want folder, node and BPF file system")
-		return 1
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	dir := args[0]
-	nothing := filepath.Join(dir, "none") // what only a controller's answer would need
-	cfg := agent.Config{
-		NodeName: args[1], ClusterName: cluster, Namespace: "fairlead-system",
-		StateDir: filepath.Join(dir, stateDir), Socket: filepath.Join(dir, socketFile), BPFFS: args[2],
-		TrustFile: nothing, TokenFile: nothing, CNIBinDir: dir, CNIConfDir: dir,
-		HealthAddress: "127.0.0.1:9442", Masquerade: true,
-	}
+// command is the agent's program on a machine, without a controller: what it would need
+// for one is not there.
+func command(program string, m *topo.Machine, dir, bpffs string) (*exec.Cmd, error) {
+	kubeconfig := filepath.Join(dir, "kubeconfig")
 	// The port is closed in the node's namespace: the agent is on its own.
-	kube := &rest.Config{Host: "http://127.0.0.1:6443"}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if err := agent.Run(ctx, cfg, kube, log); err != nil && ctx.Err() == nil {
-		fmt.Fprintln(os.Stderr, "agent:", err)
-		return 1
+	cluster := "{apiVersion: v1, kind: Config, clusters: [{name: a, cluster: {server: 'http://127.0.0.1:6443'}}], contexts: [{name: a, context: {cluster: a}}], current-context: a}"
+	if err := os.WriteFile(kubeconfig, []byte(cluster), 0o600); err != nil {
+		return nil, err
 	}
-	return 0
+	nothing := filepath.Join(dir, "none")
+	return exec.Command(program,
+		"--node-name="+m.Name, "--cluster-name="+clusterName, "--kubeconfig="+kubeconfig,
+		"--state-dir="+filepath.Join(dir, stateDir), "--socket="+filepath.Join(dir, socketFile), "--bpffs="+bpffs,
+		"--trust-bundle="+nothing, "--token-file="+nothing, "--cni-plugin=", "--cni-bin-dir="+dir, "--cni-conf-dir="+dir,
+		"--log-level=warn",
+	), nil
 }
 
 // saveState writes the file that an agent starts on while no controller answers: one
@@ -83,7 +65,7 @@ func saveState(dir string, m *topo.Machine, pods int) error {
 		endpoints["bench/"+name] = &state.Endpoint{Namespace: "bench", Name: name, Uid: name}
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "fairlead-agent-state v1 cluster=%q node=%q\n", cluster, m.Name)
+	fmt.Fprintf(&b, "fairlead-agent-state v1 cluster=%q node=%q\n", clusterName, m.Name)
 	for _, resources := range []map[string]proto.Message{{m.Name: local}, {m.Name: peer}, endpoints} {
 		if err := writeResources(&b, resources); err != nil {
 			return fmt.Errorf("the agent's state: %w", err)
@@ -130,8 +112,12 @@ type process struct {
 }
 
 // startAgent runs an agent on a machine.
-func startAgent(m *topo.Machine, dir, bpffs string) (*process, error) {
-	p := &process{cmd: exec.Command("/proc/self/exe", Argument, dir, m.Name, bpffs), ended: make(chan struct{})}
+func startAgent(program string, m *topo.Machine, dir, bpffs string) (*process, error) {
+	cmd, err := command(program, m, dir, bpffs)
+	if err != nil {
+		return nil, fmt.Errorf("the agent's files: %w", err)
+	}
+	p := &process{cmd: cmd, ended: make(chan struct{})}
 	p.cmd.Stderr = &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error, 1)

@@ -29,7 +29,7 @@ func TestAnAgentStartsOnTheSavedState(t *testing.T) {
 		t.Fatal(err)
 	}
 	client, err := agentsync.New(agentsync.Config{
-		NodeName: m.Name, ClusterName: cluster, StateDir: dir, TokenFile: "none", RootsFile: "none",
+		NodeName: m.Name, ClusterName: clusterName, StateDir: dir, TokenFile: "none", RootsFile: "none",
 	}, nobody{})
 	if err != nil {
 		t.Fatal(err)

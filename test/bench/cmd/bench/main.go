@@ -23,7 +23,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-io/fairlead/test/bench/cniadd"
 	"github.com/fairlead-io/fairlead/test/bench/load"
 )
 
@@ -41,13 +40,8 @@ const (
 const inside = "FAIRLEAD_BENCH_INSIDE"
 
 func main() {
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case load.Argument:
-			os.Exit(load.Main(os.Args[2:]))
-		case cniadd.Argument:
-			os.Exit(cniadd.Main(os.Args[2:]))
-		}
+	if len(os.Args) > 1 && os.Args[1] == load.Argument {
+		os.Exit(load.Main(os.Args[2:]))
 	}
 	cfg, err := parse(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {

@@ -6,11 +6,12 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/fairlead-io/fairlead/internal/agent"
 	"github.com/fairlead-io/fairlead/internal/cniapi"
 	"github.com/fairlead-io/fairlead/internal/datapath"
+	"github.com/fairlead-io/fairlead/internal/observe"
 )
 
 const (
@@ -21,20 +22,20 @@ const (
 
 func newAgentCommand() *cobra.Command {
 	var cfg agent.Config
-	var level string
+	var level, kubeconfig string
 	cmd := &cobra.Command{
-		Use:   "agent",
+		Use:   "fairlead-agent",
 		Short: "Serve a node: CNI, addresses, eBPF datapath",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := newLogger(level)
+			log, err := observe.NewLogger(level)
 			if err != nil {
 				return err
 			}
 			if err := cfg.Validate(); err != nil {
 				return err
 			}
-			kube, err := rest.InClusterConfig()
+			kube, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 			if err != nil {
 				return err
 			}
@@ -45,6 +46,7 @@ func newAgentCommand() *cobra.Command {
 	f.StringVar(&cfg.NodeName, "node-name", os.Getenv("NODE_NAME"), "name of this node's Node object (NODE_NAME)")
 	f.StringVar(&cfg.ClusterName, "cluster-name", "", "name of the cluster, part of every identity")
 	f.StringVar(&cfg.Namespace, "namespace", "fairlead-system", "namespace of the controllers")
+	f.StringVar(&kubeconfig, "kubeconfig", "", "how to reach the API server; empty: as the pod's service account")
 	f.StringVar(&cfg.StateDir, "state-dir", agentStateDir, "folder for what survives a restart")
 	f.StringVar(&cfg.Socket, "socket", cniapi.DefaultSocket, "unix socket for the CNI plugin")
 	f.StringVar(&cfg.BPFFS, "bpffs", datapath.DefaultBPFFS, "where the BPF file system is mounted")
@@ -73,7 +75,7 @@ func newAgentMountCommand(level *string) *cobra.Command {
 		Short: "Mount a BPF file system on the node unless it has one",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) (err error) {
-			if opts.Log, err = newLogger(*level); err != nil {
+			if opts.Log, err = observe.NewLogger(*level); err != nil {
 				return err
 			}
 			return datapath.MountBPFFS(opts)
@@ -90,7 +92,7 @@ func newAgentCleanupCommand(level *string) *cobra.Command {
 		Short: "Remove everything of Fairlead's from this node, then stay ready until ended",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := newLogger(*level)
+			log, err := observe.NewLogger(*level)
 			if err != nil {
 				return err
 			}
