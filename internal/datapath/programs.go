@@ -43,8 +43,10 @@ func (d *Datapath) takeOver() error {
 }
 
 // exchangePrograms loads programs for the settings, unless those in use have them, and
-// puts them in force.
+// puts them in force. Connections' paths are decided anew after that, since some may have
+// been decided by the former settings until the last moment.
 func (d *Datapath) exchangePrograms(settings load.Settings) error {
+	changed := false
 	if d.programs == nil || d.settings != settings {
 		programs, err := d.maps.Load(settings)
 		if err != nil {
@@ -52,16 +54,17 @@ func (d *Datapath) exchangePrograms(settings load.Settings) error {
 		}
 		if d.programs != nil {
 			d.programs.Close()
-			if err := d.maps.NextEpoch(); err != nil {
-				return err
-			}
+			changed = true
 		}
 		d.programs, d.settings = programs, settings
 	}
 	if d.waiting {
 		return nil
 	}
-	return d.attachAll()
+	if err := d.attachAll(); err != nil || !changed {
+		return err
+	}
+	return d.maps.NextEpoch()
 }
 
 // attachAll attaches the programs to the tunnel, the uplink and every pod that is known.
