@@ -101,7 +101,7 @@ static __always_inline int to_node(struct __sk_buff *skb, enum hook hook, const 
 
 	if (p->kind == PATH_TUNNEL) {
 		/* It fails for a packet that is in some tunnel already. */
-		if (add_outer(skb, p, &c->remote, tunnel_source_port(c->hash)) < 0)
+		if (add_outer(skb, p, &c->remote, tunnel_source_port(c->hash), c->packet.ecn) < 0)
 			return to_device(skb, hook, &c->remote);
 		count(skb, hook, REASON_TUNNEL);
 	} else {

@@ -10,7 +10,8 @@ struct quick {
 	struct flow flow;
 	__u32 direction; /* of the flow: 0 from end a */
 	__u32 headers; /* bytes of the IP and transport headers */
-	__u32 tcp_flags; /* 0 for UDP */
+	__u16 tcp_flags; /* 0 for UDP */
+	__u16 ecn; /* the two bits of congestion notification (RFC 3168) */
 };
 
 struct ports {
@@ -64,6 +65,7 @@ static __always_inline int quick_ipv4(void *data, void *end, struct quick *q)
 	if ((void *)(ip + 1) > end || ip->ihl_version != 0x45 || (ip->frag_off & bpf_htons(IP_MF | IP_OFFSET)))
 		return -1;
 	q->headers = sizeof(*ip);
+	q->ecn = ip->tos & ECN_MASK;
 	if (quick_ports(ip + 1, end, ip->protocol, q, &ports) < 0)
 		return -1;
 	swap = ip->saddr == ip->daddr ? ports.dest < ports.source : ip->daddr < ip->saddr;
@@ -82,6 +84,7 @@ static __always_inline int quick_ipv6(void *data, void *end, struct quick *q)
 	if ((void *)(ip + 1) > end || (ip->version_class_flow & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
 		return -1;
 	q->headers = sizeof(*ip);
+	q->ecn = bpf_ntohl(ip->version_class_flow) >> 20 & ECN_MASK;
 	if (quick_ports(ip + 1, end, ip->nexthdr, q, &ports) < 0)
 		return -1;
 	copy_address(&q->flow.a, ip->saddr);

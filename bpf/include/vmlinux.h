@@ -210,6 +210,12 @@ struct ipv6hdr {
 	__be32 daddr[4];
 };
 
+/* Explicit congestion notification (RFC 3168, section 5). */
+enum {
+	ECN_MASK = 3,
+	ECN_CE = 3,
+};
+
 /* The first bytes of every extension header. */
 struct ipv6_opt_hdr {
 	__u8 nexthdr;

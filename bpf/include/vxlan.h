@@ -85,7 +85,7 @@ static __always_inline __u16 header_length(__u32 length)
 }
 
 static __always_inline long add_outer4(struct __sk_buff *skb, const struct path *p, const struct address *remote,
-				       __be16 source_port)
+				       __be16 source_port, __u8 ecn)
 {
 	__be16 protocol = skb->protocol;
 	struct outer4 o;
@@ -98,7 +98,7 @@ static __always_inline long add_outer4(struct __sk_buff *skb, const struct path 
 	__builtin_memcpy(o.eth.h_source, p->from_mac, 6);
 	o.eth.h_proto = bpf_htons(ETH_P_IP);
 	o.ip.ihl_version = 0x45;
-	o.ip.tos = 0;
+	o.ip.tos = ecn;
 	o.ip.tot_len = bpf_htons(header_length(skb->len - ETH_HLEN));
 	o.ip.id = 0; /* unused in what is never fragmented (RFC 6864) */
 	o.ip.frag_off = bpf_htons(IP_DF);
@@ -116,7 +116,7 @@ static __always_inline long add_outer4(struct __sk_buff *skb, const struct path 
 /* The outer checksum is left out over IPv6 too (RFC 6935): inner ones cover the contents,
  * and the receiver compares the addresses with those of the sender's node. */
 static __always_inline long add_outer6(struct __sk_buff *skb, const struct path *p, const struct address *remote,
-				       __be16 source_port)
+				       __be16 source_port, __u8 ecn)
 {
 	__be16 protocol = skb->protocol;
 	struct outer6 o;
@@ -130,7 +130,7 @@ static __always_inline long add_outer6(struct __sk_buff *skb, const struct path 
 	__builtin_memcpy(o.eth.h_source, p->from_mac, 6);
 	o.eth.h_proto = bpf_htons(ETH_P_IPV6);
 	length = header_length(skb->len - ETH_HLEN - sizeof(o.ip));
-	o.ip.version_class_flow = bpf_htonl(0x60000000);
+	o.ip.version_class_flow = bpf_htonl(0x60000000 | ecn << 20);
 	o.ip.payload_len = bpf_htons(length);
 	o.ip.nexthdr = IPPROTO_UDP;
 	o.ip.hop_limit = TUNNEL_TTL;
@@ -143,14 +143,15 @@ static __always_inline long add_outer6(struct __sk_buff *skb, const struct path 
 	return bpf_skb_store_bytes(skb, 0, &o.eth, ETH_HLEN + OVERHEAD6, 0);
 }
 
-/* add_outer puts a packet into the tunnel to remote. On an error the packet is as it was,
+/* add_outer puts a packet into the tunnel to remote, with its notification of congestion on
+ * the outside too (RFC 6040, section 4.1, normal mode). On an error the packet is as it was,
  * unless memory ran out. */
 static __noinline long add_outer(struct __sk_buff *skb, const struct path *p, const struct address *remote,
-				 __be16 source_port)
+				 __be16 source_port, __u8 ecn)
 {
 	if (cfg_tunnel_ipv6)
-		return add_outer6(skb, p, remote, source_port);
-	return add_outer4(skb, p, remote, source_port);
+		return add_outer6(skb, p, remote, source_port, ecn);
+	return add_outer4(skb, p, remote, source_port, ecn);
 }
 
 /* remove_outer takes a packet, whose inner protocol is given, out of its tunnel. */
@@ -189,7 +190,8 @@ static __always_inline int is_ours(void *transport, void *end, struct tunnelled 
 }
 
 /* tunnel_packet says whether a packet is one of our network's to this node. What it does
- * not recognise, the device may. */
+ * not recognise, the device may. The device also passes on to the inner packet what a
+ * router has marked the outer one with (RFC 6040, section 4.2). */
 static __always_inline int tunnel_packet(struct __sk_buff *skb, __be16 protocol, struct tunnelled *t)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -197,7 +199,8 @@ static __always_inline int tunnel_packet(struct __sk_buff *skb, __be16 protocol,
 	if (cfg_tunnel_ipv6) {
 		struct ipv6hdr *ip = data + ETH_HLEN;
 
-		if (protocol != bpf_htons(ETH_P_IPV6) || (void *)(ip + 1) > end || ip->nexthdr != IPPROTO_UDP)
+		if (protocol != bpf_htons(ETH_P_IPV6) || (void *)(ip + 1) > end || ip->nexthdr != IPPROTO_UDP ||
+		    (bpf_ntohl(ip->version_class_flow) >> 20 & ECN_MASK) == ECN_CE)
 			return 0;
 		for (int i = 0; i < 4; i++) {
 			if (ip->daddr[i] != cfg_tunnel_address[i])
@@ -211,7 +214,7 @@ static __always_inline int tunnel_packet(struct __sk_buff *skb, __be16 protocol,
 
 		if (protocol != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > end || ip->ihl_version != 0x45 ||
 		    (ip->frag_off & bpf_htons(IP_MF | IP_OFFSET)) || ip->protocol != IPPROTO_UDP ||
-		    ip->daddr != cfg_tunnel_address[3])
+		    ip->daddr != cfg_tunnel_address[3] || (ip->tos & ECN_MASK) == ECN_CE)
 			return 0;
 		map_ipv4(&t->sender, ip->saddr);
 		t->offset = ETH_HLEN + OVERHEAD4;
