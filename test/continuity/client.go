@@ -28,6 +28,9 @@ type Config struct {
 	DatagramRate int `json:"datagramRate"`
 	// Connects lets new connections be made one after another.
 	Connects bool `json:"connects"`
+	// ConnectRest is how long it rests between two new connections; 0 leaves the machine to
+	// nothing else.
+	ConnectRest time.Duration `json:"connectRest"`
 }
 
 // Result is what came of a load.
@@ -210,7 +213,15 @@ func (c *Client) send() error {
 }
 
 func (c *Client) connectAgainAndAgain() error {
-	for c.ctx.Err() == nil {
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return nil
+		case <-rest.C:
+		}
+		rest.Reset(c.cfg.ConnectRest)
 		began := time.Now()
 		if err := c.connect(); err != nil {
 			c.failed.Add(1)
@@ -223,7 +234,6 @@ func (c *Client) connectAgainAndAgain() error {
 			c.note(fmt.Errorf("a new connection took %s", took))
 		}
 	}
-	return nil
 }
 
 // connect makes a connection with one exchange. It is reset at the end, so that its port
