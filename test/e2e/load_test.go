@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -43,6 +44,17 @@ func deployLoad(t *testing.T, cluster string) testkit.Ends {
 	ends, err := lab.DeployLoad(within(t, time.Minute), cluster)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// A Service's endpoint becomes known on each node a moment after it is ready.
+	for _, p := range everyPath(ends) {
+		eventually(t, 20*time.Second, p.name+": the server is there", func(ctx context.Context) error {
+			one, err := lab.StartLoad(ctx, cluster, p.from.Name, netip.AddrPortFrom(p.to, testkit.LoadPort), continuity.Config{Flows: 1})
+			if err != nil {
+				return err
+			}
+			r, err := one.Stop()
+			return errors.Join(r.Err(), err)
+		})
 	}
 	return ends
 }
