@@ -9,6 +9,11 @@ export LAB_DIR LAB_KUBERNETES
 GO        := CGO_ENABLED=0 go
 LDFLAGS   := -s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$(VERSION)
 GOBUILD   := $(GO) build -trimpath -ldflags "$(LDFLAGS)"
+# What the lab is upgraded to under load: a next version, and one whose maps have another layout.
+NEXT      := v0.1.1
+RELAID    := v0.2.0
+RELAID_LAYOUT := 3
+NEXT_IMAGES := out/fairlead-$(NEXT).tar out/fairlead-$(RELAID).tar
 # -race needs cgo; two test binaries at a time is what two cores and 24 GiB carry.
 GOTEST    := go test -race -p 2
 LAB       := bin/lab
@@ -56,6 +61,16 @@ images: build bin/probe $(LAB) ## Pack the programs into OCI archives in out/.
 	  bin/fairlead-agent:/fairlead-agent bin/fairlead-cni:/fairlead-cni
 	$(LAB) image -o out/probe.tar -t fairlead.io/probe:dev -entrypoint /probe bin/probe:/probe
 
+.PHONY: images-next
+images-next: $(NEXT_IMAGES)
+
+.PHONY: $(NEXT_IMAGES)
+out/fairlead-$(RELAID).tar: OTHER := -X github.com/fairlead-io/fairlead/internal/datapath.layoutVersion=$(RELAID_LAYOUT)
+$(NEXT_IMAGES): out/fairlead-%.tar: $(LAB)
+	$(GO) build -trimpath -ldflags "-s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$* $(OTHER)" -o out/$*/fairlead ./cmd/fairlead
+	$(GO) build -trimpath -ldflags "-s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$*" -o out/$*/fairlead-cni ./cmd/fairlead-cni
+	$(LAB) image -o $@ -t fairlead.io/fairlead:$* -entrypoint /fairlead out/$*/fairlead:/fairlead out/$*/fairlead-cni:/fairlead-cni
+
 ##@ Develop
 
 .PHONY: generate
@@ -100,7 +115,7 @@ test-env: lab-build ## Controllers and releases against a real kube-apiserver.
 	KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS) $(GOTEST) -p 1 $(ENV)
 
 .PHONY: test-e2e
-test-e2e: deps images lab-build ## The lab, end to end: install, matrix, kills, bad input, uninstall (root).
+test-e2e: deps images images-next lab-build ## The lab, end to end: install, matrix, kills and upgrades under load, bad input, uninstall (root).
 	go test -tags lab -count=1 -timeout 15m ./test/lab
 	go test -count=1 -timeout 30m -v ./test/e2e
 

@@ -35,8 +35,10 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	// FAIRLEAD_KEEP_LAB leaves the lab up, to look at it after a failure.
-	keep := os.Getenv("FAIRLEAD_KEEP_LAB") != ""
+	// FAIRLEAD_KEEP_LAB leaves the lab up, to look at it after a failure. FAIRLEAD_USE_LAB
+	// runs on the lab that is up, and leaves it so, to try one test again.
+	use := os.Getenv("FAIRLEAD_USE_LAB") != ""
+	keep := os.Getenv("FAIRLEAD_KEEP_LAB") != "" || use
 	defer func() {
 		if keep {
 			return
@@ -49,9 +51,11 @@ func run(m *testing.M) int {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	if err := lab.Run(ctx, "down"); err != nil { // what an earlier run may have left
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	if !use {
+		if err := lab.Run(ctx, "down"); err != nil { // what an earlier run may have left
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	programsBefore = programs()
 	for _, step := range []func(context.Context) error{

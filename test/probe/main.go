@@ -3,6 +3,7 @@
 // Command probe is both ends of the connectivity matrix. "probe serve" answers
 // HTTP on TCP and plain datagrams on UDP with the address that it sees its peer
 // under; "probe dial" tries a list of targets and prints what became of each.
+// "probe load-server" and "probe load" are both ends of a load (package continuity).
 package main
 
 import (
@@ -43,7 +44,7 @@ const timeout = 3 * time.Second
 
 func main() {
 	if len(os.Args) < 2 {
-		fail("usage: probe serve [HTTP-PORT [UDP-PORT]] | probe dial JSON-TARGETS")
+		fail("usage: probe serve [HTTP-PORT [UDP-PORT]] | probe dial JSON-TARGETS | probe load-server PORT | probe load SERVER:PORT JSON-CONFIG")
 	}
 	switch os.Args[1] {
 	case "serve":
@@ -64,6 +65,12 @@ func main() {
 			fail("probe dial: " + err.Error())
 		}
 		if err := json.NewEncoder(os.Stdout).Encode(dialAll(targets)); err != nil {
+			fail(err.Error())
+		}
+	case "load-server":
+		fail(loadServer(os.Args[2:]).Error())
+	case "load":
+		if err := load(os.Args[2:]); err != nil {
 			fail(err.Error())
 		}
 	default:

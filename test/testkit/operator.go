@@ -36,9 +36,18 @@ func (l *Lab) LoadImages(ctx context.Context) error {
 	return l.Run(ctx, "load", l.Path("out", "fairlead.tar"), l.Path("out", "probe.tar"))
 }
 
-// InstallOperator installs, or upgrades, the operator's chart on the hub and waits
-// until it runs. The hub has no pod network, so the operator uses the host's.
-func (l *Lab) InstallOperator(ctx context.Context) error {
+// LoadVersion brings the image of another version (make images-next) to all nodes.
+func (l *Lab) LoadVersion(ctx context.Context, version string) error {
+	return l.Run(ctx, "load", l.Path("out", "fairlead-"+version+".tar"))
+}
+
+// InstallOperator installs, or upgrades, the operator of this checkout on the hub.
+func (l *Lab) InstallOperator(ctx context.Context) error { return l.InstallOperatorVersion(ctx, "") }
+
+// InstallOperatorVersion installs, or upgrades, the operator's chart on the hub with the
+// image of a version ("" for the chart's) and waits until it runs. The hub has no pod
+// network, so the operator uses the host's.
+func (l *Lab) InstallOperatorVersion(ctx context.Context, version string) error {
 	cfg, err := l.REST(Hub)
 	if err != nil {
 		return err
@@ -69,6 +78,7 @@ func (l *Lab) InstallOperator(ctx context.Context) error {
 		return err
 	}
 	values := map[string]any{
+		"image":       map[string]any{"tag": version},
 		"hostNetwork": true,
 		"replicas":    1,
 		"tolerations": []any{map[string]any{"operator": "Exists"}},

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	fairlead "github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/test/testkit"
+)
+
+// Versions that the lab is brought to: the one that all other tests run, the one after it,
+// and one whose maps have another layout (the Makefile's NEXT and RELAID).
+const (
+	present = "v0.1.0"
+	next    = "v0.1.1"
+	relaid  = "v0.2.0"
+)
+
+// Layouts of the maps of present and relaid, as the nodes' file systems name them.
+const (
+	presentLayout = "v2"
+	relaidLayout  = "v3"
+)
+
+// everyNodeRuns returns an error until each NodeNetwork of the fleet reports a version.
+func everyNodeRuns(version string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for _, cluster := range lab.Clusters() {
+			plan, err := lab.Plan().Cluster(cluster)
+			if err != nil {
+				return err
+			}
+			c, err := lab.Client(cluster)
+			if err != nil {
+				return err
+			}
+			var list fairlead.NodeNetworkList
+			if err := c.List(ctx, &list); err != nil {
+				return err
+			}
+			if len(list.Items) != len(plan.Nodes) {
+				return fmt.Errorf("%s has %d NodeNetworks, want %d", cluster, len(list.Items), len(plan.Nodes))
+			}
+			for _, n := range list.Items {
+				if v := n.Status.AgentVersion; v != version {
+					return fmt.Errorf("node %s of %s runs %q, want %s", n.Name, cluster, v, version)
+				}
+			}
+		}
+		return nil
+	}
+}
+
+// bringTo upgrades, or downgrades, the operator as a user does, and waits for what follows.
+func bringTo(t *testing.T, version string) {
+	t.Helper()
+	if err := lab.InstallOperatorVersion(within(t, 2*time.Minute), version); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 3*time.Minute, "every node runs "+version, everyNodeRuns(version))
+	fleetReady(t)
+}
+
+// layouts returns the layouts of the maps that are pinned on a node.
+func layouts(t *testing.T, node string) string {
+	t.Helper()
+	out, err := lab.Exec(within(t, time.Minute), node, "sh", "-c", "cd /sys/fs/bpf/fairlead/maps && echo v*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(out)
+}
+
+// TestBUpgradesUnderLoad: an upgrade, one to maps of another layout, and the downgrade
+// from there lose no packet of any flow.
+func TestBUpgradesUnderLoad(t *testing.T) {
+	alpha := lab.Clusters()[0]
+	for _, v := range []string{next, relaid} {
+		if err := lab.LoadVersion(within(t, 2*time.Minute), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Whatever happens, the tests after this one find the version that they expect.
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+		defer cancel()
+		if err := lab.InstallOperatorVersion(ctx, present); err != nil {
+			t.Error(err)
+		}
+		if err := testkit.WaitReady(ctx, hub(t), testkit.StackName, func(string) {}); err != nil {
+			t.Error(err)
+		}
+	})
+	ends := deployLoad(t, alpha)
+	for _, step := range []struct{ name, version, layout string }{
+		{"to the next version", next, presentLayout},
+		{"to maps of another layout", relaid, relaidLayout},
+		{"back to the first version", present, presentLayout},
+	} {
+		ok := t.Run(step.name, func(t *testing.T) {
+			losesNothing(t, alpha, ends, func(await func()) { bringTo(t, step.version) })
+			for _, n := range nodesOf(t, alpha) {
+				if got := layouts(t, n); got != step.layout {
+					t.Errorf("%s has maps of layout %q, want %s alone", n, got, step.layout)
+				}
+			}
+		})
+		if !ok {
+			return
+		}
+	}
+}
+
+// TestBRoutingUnderLoad: a stack's routing is changed while the network is in use.
+func TestBRoutingUnderLoad(t *testing.T) {
+	alpha := lab.Clusters()[0]
+	ends := deployLoad(t, alpha)
+	route := func(mode fairlead.RoutingMode) {
+		t.Helper()
+		setRouting(t, mode)
+		fleetReady(t)
+	}
+	t.Cleanup(func() { route(fairlead.RoutingTunnel) })
+	for _, mode := range []fairlead.RoutingMode{fairlead.RoutingNative, fairlead.RoutingTunnel} {
+		ok := t.Run("to "+string(mode), func(t *testing.T) {
+			losesNothing(t, alpha, ends, func(await func()) {
+				route(mode)
+				await()
+			})
+			if got := routesOf(t, ends); got != mode {
+				t.Errorf("pods are reached by %s, want %s", got, mode)
+			}
+			connected(t, alpha)
+		})
+		if !ok {
+			return
+		}
+	}
+}
+
+// setRouting edits the stack.
+func setRouting(t *testing.T, mode fairlead.RoutingMode) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var s fairlead.NetworkStack
+	if err := hub(t).Get(ctx, client.ObjectKey{Namespace: testkit.FleetNamespace, Name: testkit.StackName}, &s); err != nil {
+		t.Fatal(err)
+	}
+	before := s.DeepCopy()
+	s.Spec.CNI.Routing.Mode = mode
+	if err := hub(t).Patch(ctx, &s, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// routesOf tells by the first node's routes how it reaches the pods of the second.
+func routesOf(t *testing.T, ends testkit.Ends) fairlead.RoutingMode {
+	t.Helper()
+	out, err := lab.Exec(within(t, time.Minute), ends.OneA.Node, "ip", "route", "get", ends.TwoA.Addresses[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out, "fl_vxlan") {
+		return fairlead.RoutingTunnel
+	}
+	return fairlead.RoutingNative
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package testkit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+
+	"github.com/fairlead-io/fairlead/test/continuity"
+)
+
+// Load is a load from a pod to an address. It is commanded through the API server and the
+// kubelet, so that what is done to the pods' network does not touch the command.
+type Load struct {
+	*continuity.Remote
+
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+// StartLoad puts a load on the path from a pod of LoadNamespace to a server. The load ends
+// with the context, too.
+func (l *Lab) StartLoad(ctx context.Context, cluster, pod string, server netip.AddrPort, load continuity.Config) (*Load, error) {
+	cfg, err := l.REST(cluster)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	arg, err := json.Marshal(load)
+	if err != nil {
+		return nil, err
+	}
+	req := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(LoadNamespace).Name(pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Command: []string{"/probe", "load", server.String(), string(arg)},
+			Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+	exec, err := remotecommand.NewWebSocketExecutor(cfg, "GET", req.URL().String())
+	if err != nil {
+		return nil, err
+	}
+	in, orders := io.Pipe()
+	answers, out := io.Pipe()
+	ctx, cancel := context.WithCancel(ctx)
+	one := &Load{cancel: cancel, ended: make(chan error, 1)}
+	go func() {
+		var stderr bytes.Buffer
+		err := exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: out, Stderr: &stderr})
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+		}
+		out.CloseWithError(err)
+		orders.Close() //nolint:errcheck // a pipe's never fails
+		one.ended <- err
+	}()
+	if one.Remote, err = continuity.Command(orders, answers); err != nil {
+		cancel()
+		return nil, fmt.Errorf("load from pod %s of %s to %s: %w", pod, cluster, server, errors.Join(err, <-one.ended))
+	}
+	return one, nil
+}
+
+// Stop ends the load and returns what came of it.
+func (l *Load) Stop() (continuity.Result, error) {
+	r, err := l.Remote.Stop()
+	if err != nil {
+		l.cancel()
+	}
+	return r, errors.Join(err, <-l.ended)
+}
