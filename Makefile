@@ -67,9 +67,11 @@ images-next: $(NEXT_IMAGES)
 .PHONY: $(NEXT_IMAGES)
 out/fairlead-$(RELAID).tar: OTHER := -X github.com/fairlead-io/fairlead/internal/datapath.layoutVersion=$(RELAID_LAYOUT)
 $(NEXT_IMAGES): out/fairlead-%.tar: $(LAB)
-	$(GO) build -trimpath -ldflags "-s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$* $(OTHER)" -o out/$*/fairlead ./cmd/fairlead
-	$(GO) build -trimpath -ldflags "-s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$*" -o out/$*/fairlead-cni ./cmd/fairlead-cni
-	$(LAB) image -o $@ -t fairlead.io/fairlead:$* -entrypoint /fairlead out/$*/fairlead:/fairlead out/$*/fairlead-cni:/fairlead-cni
+	@mkdir -p out/$*
+	$(GO) build -trimpath -ldflags "-s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$* $(OTHER)" \
+	  -o out/$*/ ./cmd/fairlead ./cmd/fairlead-agent ./cmd/fairlead-cni
+	$(LAB) image -o $@ -t fairlead.io/fairlead:$* -entrypoint /fairlead out/$*/fairlead:/fairlead \
+	  out/$*/fairlead-agent:/fairlead-agent out/$*/fairlead-cni:/fairlead-cni
 
 ##@ Develop
 
