@@ -28,9 +28,9 @@ type Target struct {
 
 // Table has all targets.
 var Table = []Target{
-	{string(load.TCPRR), string(load.P50), topo.FairleadSame, topo.Veth, true, 1.10, 1.30},
-	{string(load.TCPRR), string(load.P50), topo.FairleadNative, topo.BridgeRoutes, true, 0.97, 1.10},
-	{string(load.TCPRR), string(load.P50), topo.FairleadVXLAN, topo.BridgeVXLAN, true, 0.90, 1.20},
+	{string(load.TCPRR), string(load.P50), topo.FairleadSame, topo.Veth, true, 1.10, 1.25},
+	{string(load.TCPRR), string(load.P50), topo.FairleadNative, topo.BridgeRoutes, true, 0.97, 1.00},
+	{string(load.TCPRR), string(load.P50), topo.FairleadVXLAN, topo.BridgeVXLAN, true, 0.90, 0.95},
 	{string(load.TCPCRR), string(load.Rate), topo.FairleadSame, topo.Bridge, false, 1.00, 0.80},
 	{string(load.TCPCRR), string(load.Rate), topo.FairleadNative, topo.BridgeVXLAN, false, 1.00, 0.80},
 	{string(load.TCPCRR), string(load.Rate), topo.FairleadVXLAN, topo.BridgeVXLAN, false, 1.00, 0.75},
