@@ -14,6 +14,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-io/fairlead/internal/datapath"
 )
 
 // addService translates, on a node, the address of a service to that of a pod, in the way
@@ -65,11 +67,11 @@ func serviceIP(family string, i byte) netip.Addr {
 // answers must go back through the stack, and what does not need it must not.
 func TestServices(t *testing.T) {
 	for _, over := range []struct {
-		name  string
-		over6 bool
-	}{{"tunnel over IPv4", false}, {"tunnel over IPv6", true}} {
+		name string
+		shape
+	}{{"tunnel over IPv4", shape{}}, {"tunnel over IPv6", shape{over6: true}}, {"native", shape{routing: datapath.RoutingNative}}} {
 		t.Run(over.name, func(t *testing.T) {
-			w := newWorld(t, 2, over.over6)
+			w := newShapedWorld(t, 2, over.shape)
 			one, two := w.nodes[0], w.nodes[1]
 			a, b, c := one.addPod(), one.addPod(), two.addPod()
 			for _, f := range families {
@@ -84,14 +86,18 @@ func TestServices(t *testing.T) {
 					})
 					t.Run(f+"/"+to.name+"/from host", func(t *testing.T) {
 						seen := one.routerIP(f)
-						if to.backend == b { // no tunnel, so the host's choice for the service's address stays
+						if to.backend == b || over.routing == datapath.RoutingNative { // no tunnel, so the host's choice for the service's address stays
 							seen = one.uplinkIP(f)
 						}
 						checkService(t, one.space, to.backend, service, f, seen)
 					})
 				}
 			}
-			if count(t, one, "from_pod", "via_stack") == 0 || count(t, one, "from_overlay", "via_stack") == 0 {
+			arrival := "from_overlay"
+			if over.routing == datapath.RoutingNative {
+				arrival = "from_uplink"
+			}
+			if count(t, one, "from_pod", "via_stack") == 0 || count(t, one, arrival, "via_stack") == 0 {
 				t.Error("no answer of a service went through the stack: the path was not tested")
 			}
 		})
