@@ -141,6 +141,10 @@ bench: bin/bench ## Measure the datapath beside the kernel's paths and flannel; 
 bench-short: bin/bench ## Fail when a ratio to the kernel's own paths misses its gate (root, 90 seconds).
 	bin/bench -short
 
+.PHONY: packets
+packets: ## A million random packets through every program, against the model in plain Go (root, 10 minutes).
+	FAIRLEAD_PACKET_CASES=1000000 $(GO) test -count=1 -timeout 60m -v -run TestProgramsAndModelAgree ./bpf
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for 20 seconds.
 	@set -e; for p in $$(git grep -l 'func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \

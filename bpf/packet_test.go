@@ -112,7 +112,7 @@ func TestForeignPackets(t *testing.T) {
 func TestForeignTunnel(t *testing.T) {
 	k := newKernel(t)
 	in := udp(t, remote4, other4, 1, 2)
-	action, _ := k.runProgram(k.withTunnelKey(k.programs[bpf.HookFromOverlay], testVNI+1), in)
+	action, _ := k.runProgram(k.withTunnelKey(k.programs[bpf.HookFromOverlay], testVNI+1, node4), in)
 	wantAction(t, action, actShot)
 	wantReasons(t, k, bpf.HookFromOverlay, "foreign_vni")
 	action, _ = k.runProgram(k.programs[bpf.HookFromOverlay], in) // without any key
@@ -125,7 +125,7 @@ func TestForeignTunnel(t *testing.T) {
 // TestKeyIsKept: what from_pod has addressed, to_overlay leaves alone.
 func TestKeyIsKept(t *testing.T) {
 	k := newKernel(t)
-	action, _ := k.runProgram(k.withTunnelKey(k.programs[bpf.HookToOverlay], testVNI), udp(t, pod4, remote4, 1, 2))
+	action, _ := k.runProgram(k.withTunnelKey(k.programs[bpf.HookToOverlay], testVNI, node4), udp(t, pod4, remote4, 1, 2))
 	wantAction(t, action, actOK)
 	if notes := k.notes(); len(notes) > 0 {
 		t.Errorf("a packet that bypassed the stack was noted: %v", notes)

@@ -4,6 +4,7 @@ package bpf_test
 
 import (
 	"encoding/binary"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -56,6 +57,9 @@ type kernel struct {
 	programs map[bpf.Hook]*ebpf.Program
 	maps     map[string]*ebpf.Map
 	tunnel   *ebpf.Program // runs from_overlay on a packet that has a tunnel key
+	entries  uint32        // rows of the table of connections
+	settings map[string]any
+	closers  []func()
 }
 
 func newKernel(t testing.TB) *kernel {
@@ -63,16 +67,11 @@ func newKernel(t testing.TB) *kernel {
 	if os.Geteuid() != 0 {
 		t.Fatal("loads eBPF programs: run it as root (make test-bpf)")
 	}
-	must(t, rlimit.RemoveMemlock())
-	k := &kernel{t: t, programs: map[bpf.Hook]*ebpf.Program{}, maps: map[string]*ebpf.Map{}}
-	for _, p := range bpf.Programs() {
-		spec, err := p.Load()
-		must(t, err)
-		k.load(p.Hook, spec)
-	}
+	k := loadKernel(t, testFlowEntries, nil)
+	t.Cleanup(k.close)
 	k.put("fl_state", uint32(0), bpf.State{Seed: testSeed, Epoch: 1})
 	k.put("fl_peers", bpf.AddressOf(node4), bpf.Peer{Known: 1})
-	k.tunnel = k.withTunnelKey(k.programs[bpf.HookFromOverlay], testVNI)
+	k.tunnel = k.withTunnelKey(k.programs[bpf.HookFromOverlay], testVNI, node4)
 	k.put("fl_endpoints", bpf.AddressOf(pod4), bpf.Endpoint{Ifindex: podIfindex, Mac: [6]byte(podMAC)})
 	k.put("fl_endpoints", bpf.AddressOf(pod6), bpf.Endpoint{Ifindex: podIfindex, Mac: [6]byte(podMAC)})
 	k.put("fl_endpoints", bpf.AddressOf(other4), bpf.Endpoint{Ifindex: otherIfindex, Mac: [6]byte(otherMAC)})
@@ -85,19 +84,40 @@ func newKernel(t testing.TB) *kernel {
 	return k
 }
 
+// loadKernel loads all programs with empty maps. Settings come on top of those of the
+// tests' world.
+func loadKernel(t testing.TB, entries uint32, settings map[string]any) *kernel {
+	t.Helper()
+	must(t, rlimit.RemoveMemlock())
+	k := &kernel{t: t, programs: map[bpf.Hook]*ebpf.Program{}, maps: map[string]*ebpf.Map{}, entries: entries, settings: settings}
+	for _, p := range bpf.Programs() {
+		spec, err := p.Load()
+		must(t, err)
+		k.load(p.Hook, spec)
+	}
+	return k
+}
+
+func (k *kernel) close() {
+	for _, c := range k.closers {
+		c()
+	}
+	k.closers = nil
+}
+
 func (k *kernel) load(hook bpf.Hook, spec *ebpf.CollectionSpec) {
 	k.t.Helper()
 	shared := map[string]*ebpf.Map{}
 	for name, m := range spec.Maps {
 		m.Pinning = ebpf.PinNone
 		if name == "fl_connections" {
-			m.MaxEntries = testFlowEntries
+			m.MaxEntries = k.entries
 		}
 		if one, ok := k.maps[name]; ok {
 			shared[name] = one
 		}
 	}
-	for name, value := range map[string]any{
+	settings := map[string]any{
 		"cfg_gateway4":       bpf.AddressOf(gateway4).Word[3],
 		"cfg_gateway6":       bpf.AddressOf(gateway6).Word,
 		"cfg_router_mac":     [6]byte(routerMAC),
@@ -109,8 +129,10 @@ func (k *kernel) load(hook bpf.Hook, spec *ebpf.CollectionSpec) {
 		"cfg_pods4_mask":     bpf.AddressOf(netip.MustParseAddr("255.255.255.0")).Word[3],
 		"cfg_pods6":          bpf.AddressOf(netip.MustParseAddr("fd00:1::")).Word,
 		"cfg_pods6_mask":     bpf.AddressOf(netip.MustParseAddr("ffff:ffff:ffff:ffff::")).Word,
-		"cfg_flow_mask":      uint32(testFlowEntries - 1),
-	} {
+		"cfg_flow_mask":      k.entries - 1,
+	}
+	maps.Copy(settings, k.settings)
+	for name, value := range settings {
 		if v, ok := spec.Variables[name]; ok {
 			must(k.t, v.Set(value))
 		}
@@ -119,7 +141,7 @@ func (k *kernel) load(hook bpf.Hook, spec *ebpf.CollectionSpec) {
 	if err != nil {
 		k.t.Fatalf("%s: %+v", bpf.HookName(hook), err)
 	}
-	k.t.Cleanup(coll.Close)
+	k.closers = append(k.closers, coll.Close)
 	for name, m := range coll.Maps {
 		if _, ok := k.maps[name]; !ok && name[0] != '.' {
 			k.maps[name] = m
@@ -130,25 +152,33 @@ func (k *kernel) load(hook bpf.Hook, spec *ebpf.CollectionSpec) {
 
 // withTunnelKey returns a program that gives a packet a tunnel key, as the tunnel device
 // does, and goes on with next.
-func (k *kernel) withTunnelKey(next *ebpf.Program, vni int64) *ebpf.Program {
+func (k *kernel) withTunnelKey(next *ebpf.Program, vni uint32, sender netip.Addr) *ebpf.Program {
 	k.t.Helper()
 	jump, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
 	must(k.t, err)
-	k.t.Cleanup(func() { jump.Close() })
+	k.closers = append(k.closers, func() { jump.Close() })
 	must(k.t, jump.Put(uint32(0), uint32(next.FD())))
-	const size = 44 // of struct bpf_tunnel_key
-	code := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1), asm.Mov.Imm(asm.R0, 0)}
-	for offset := int16(-48); offset < 0; offset += 8 {
-		code = append(code, asm.StoreMem(asm.RFP, offset, asm.R0, asm.DWord))
+	// struct bpf_tunnel_key. What the sender calls its own address is the remote one to
+	// the receiver.
+	const size, local, flagIPv6 = 44, 28, 1
+	var key [48]byte
+	binary.NativeEndian.PutUint32(key[:], vni)
+	flags := int32(0)
+	if sender.Is4() {
+		binary.NativeEndian.PutUint32(key[local:], binary.BigEndian.Uint32(sender.AsSlice()))
+	} else {
+		copy(key[local:], sender.AsSlice())
+		flags = flagIPv6
+	}
+	code := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1)}
+	for i := 0; i < len(key); i += 8 {
+		code = append(code, asm.LoadImm(asm.R1, int64(binary.NativeEndian.Uint64(key[i:])), asm.DWord),
+			asm.StoreMem(asm.RFP, int16(i-len(key)), asm.R1, asm.DWord))
 	}
 	code = append(code,
-		asm.StoreImm(asm.RFP, -48, vni, asm.Word),
-		// What the sender calls its own address is the remote one to the receiver.
-		asm.LoadImm(asm.R1, int64(binary.BigEndian.Uint32(node4.AsSlice())), asm.DWord),
-		asm.StoreMem(asm.RFP, -20, asm.R1, asm.Word),
 		asm.Mov.Reg(asm.R1, asm.R6),
-		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, -48),
-		asm.Mov.Imm(asm.R3, size), asm.Mov.Imm(asm.R4, 0),
+		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, int32(-len(key))),
+		asm.Mov.Imm(asm.R3, size), asm.Mov.Imm(asm.R4, flags),
 		asm.FnSkbSetTunnelKey.Call(),
 		asm.Mov.Reg(asm.R1, asm.R6), asm.LoadMapPtr(asm.R2, jump.FD()), asm.Mov.Imm(asm.R3, 0),
 		asm.FnTailCall.Call(),
@@ -156,7 +186,7 @@ func (k *kernel) withTunnelKey(next *ebpf.Program, vni int64) *ebpf.Program {
 	)
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "with_key", Type: ebpf.SchedCLS, Instructions: code, License: "GPL"})
 	must(k.t, err)
-	k.t.Cleanup(func() { prog.Close() })
+	k.closers = append(k.closers, func() { prog.Close() })
 	return prog
 }
 

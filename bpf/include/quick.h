@@ -22,7 +22,7 @@ struct ports {
 static __always_inline int quick_ports(void *transport, void *end, __u8 protocol, struct quick *q, struct ports *ports)
 {
 	if (protocol == IPPROTO_TCP) {
-		struct tcp_head *tcp = transport;
+		struct tcphdr *tcp = transport;
 
 		if ((void *)(tcp + 1) > end)
 			return -1;
@@ -62,10 +62,12 @@ static __always_inline int quick_ipv4(void *data, void *end, struct quick *q)
 	struct ports ports;
 	int swap;
 
-	if ((void *)(ip + 1) > end || ip->ihl_version != 0x45 || (ip->frag_off & bpf_htons(IP_MF | IP_OFFSET)))
+	if ((void *)(ip + 1) > end)
+		return -1;
+	q->ecn = ip->tos & ECN_MASK;
+	if (ip->ihl_version != 0x45 || (ip->frag_off & bpf_htons(IP_MF | IP_OFFSET)))
 		return -1;
 	q->headers = sizeof(*ip);
-	q->ecn = ip->tos & ECN_MASK;
 	if (quick_ports(ip + 1, end, ip->protocol, q, &ports) < 0)
 		return -1;
 	swap = ip->saddr == ip->daddr ? ports.dest < ports.source : ip->daddr < ip->saddr;
@@ -81,10 +83,12 @@ static __always_inline int quick_ipv6(void *data, void *end, struct quick *q)
 	struct ports ports;
 	int swap;
 
-	if ((void *)(ip + 1) > end || (ip->version_class_flow & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
+	if ((void *)(ip + 1) > end)
+		return -1;
+	q->ecn = bpf_ntohl(ip->version_class_flow) >> 20 & ECN_MASK;
+	if ((ip->version_class_flow & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000))
 		return -1;
 	q->headers = sizeof(*ip);
-	q->ecn = bpf_ntohl(ip->version_class_flow) >> 20 & ECN_MASK;
 	if (quick_ports(ip + 1, end, ip->nexthdr, q, &ports) < 0)
 		return -1;
 	copy_address(&q->flow.a, ip->saddr);
@@ -99,7 +103,8 @@ static __always_inline int quick_ipv6(void *data, void *end, struct quick *q)
 }
 
 /* quick_parse fills q from the IP packet at data. It returns less than 0 for what is not
- * as nearly all packets are; that says nothing of whether the packet is good. */
+ * as nearly all packets are; that says nothing of whether the packet is good, and q has
+ * its notification of congestion all the same. */
 static __always_inline int quick_parse(void *data, void *end, __be16 protocol, struct quick *q)
 {
 	if (protocol == bpf_htons(ETH_P_IP))

@@ -250,14 +250,17 @@ struct udphdr {
 	__sum16 check;
 };
 
-/* A TCP header up to its flags (RFC 9293). */
-struct tcp_head {
+/* A TCP header without options (RFC 9293). */
+struct tcphdr {
 	__be16 source;
 	__be16 dest;
 	__be32 seq;
 	__be32 ack_seq;
 	__u8 data_offset; /* upper four bits: length of the header in units of four bytes */
 	__u8 flags;
+	__be16 window;
+	__sum16 check;
+	__be16 urg_ptr;
 };
 
 enum {
