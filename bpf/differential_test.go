@@ -161,7 +161,7 @@ func makeUplink(t *testing.T) uplinkOf {
 
 // differential is a node's programs in the kernel, and the model of the node.
 type differential struct {
-	t      *testing.T
+	t      testing.TB
 	r      *rand.Rand
 	k      *kernel
 	world  *model.World
@@ -177,7 +177,7 @@ type arrival struct {
 	sender netip.Addr
 }
 
-func newDifferential(t *testing.T, r *rand.Rand, uplink uplinkOf) *differential {
+func newDifferential(t testing.TB, r *rand.Rand, uplink uplinkOf) *differential {
 	t.Helper()
 	d := &differential{t: t, r: r, over6: r.IntN(2) == 0, uplink: uplink, keyed: map[model.Meeting]*ebpf.Program{}}
 	w := &model.World{
@@ -567,14 +567,15 @@ func FuzzProgramsAndModelAgree(f *testing.F) {
 	f.Add(uint8(1), udp(f, other6, pod6, 1, 2))
 	f.Add(uint8(2), udp(f, farPods[0], pod4, 1, 2))
 	f.Add(uint8(3), udp(f, pod6, farPods[3], 1, 2))
+	d := newDifferential(f, rand.New(rand.NewPCG(1, 1)), uplinkOf{})
+	f.Cleanup(d.k.close)
+	clear(d.world.TunnelHops)
+	clear(d.world.NativeHops)
 	f.Fuzz(func(t *testing.T, hook uint8, in []byte) {
 		if len(in) < 14+40 || len(in) > 3000 {
 			return // the kernel takes no such packet for a run
 		}
-		d := newDifferential(t, rand.New(rand.NewPCG(1, 1)), uplinkOf{})
-		defer d.k.close()
-		clear(d.world.TunnelHops)
-		clear(d.world.NativeHops)
+		d.t, d.k.t = t, t
 		m := model.Meeting{Hook: bpf.Hook(hook % uint8(bpf.HookFromUplink)), Ifindex: podIfindex}
 		if m.Hook == bpf.HookFromOverlay {
 			m.Key, m.VNI, m.Sender = true, testVNI, d.sender()
