@@ -64,7 +64,7 @@ var somePorts = []uint16{1000, 1001, 80}
 // transport returns a TCP or UDP packet of a random length.
 func (d *differential) transport(src, dst netip.Addr) []byte {
 	sport, dport := pickOf(d, somePorts), pickOf(d, somePorts)
-	body := gopacket.Payload(make([]byte, d.r.IntN(700)))
+	body := gopacket.Payload(make([]byte, d.length(dst)))
 	proto := layers.IPProtocolTCP
 	flags := d.r.IntN(64)
 	var layer gopacket.SerializableLayer = &layers.TCP{
@@ -83,6 +83,23 @@ func (d *differential) transport(src, dst netip.Addr) []byte {
 		h.TrafficClass = uint8(d.r.IntN(4))
 	}
 	return d.serialize(append(head, layer, body)...)
+}
+
+// length is that of a TCP payload: any, or one that fits into the way to dst just so, just
+// not, or with a byte to spare.
+func (d *differential) length(dst netip.Addr) int {
+	if d.r.IntN(3) == 0 {
+		headers := 40
+		if dst.Is6() {
+			headers = 60
+		}
+		for p, r := range d.world.Ranges {
+			if p.Contains(dst) && r.MTU > headers {
+				return r.MTU - headers + d.r.IntN(3) - 1
+			}
+		}
+	}
+	return d.r.IntN(700)
 }
 
 // serialize leaves wrong checksums as they are: nobody on the way may look at them.

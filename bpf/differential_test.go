@@ -449,6 +449,10 @@ func (d *differential) meeting() (model.Meeting, []byte) {
 	m := model.Meeting{Hook: bpf.Hook(d.r.IntN(int(bpf.HookCount))), Ifindex: podIfindex}
 	packet := d.packet(m.Hook)
 	switch m.Hook {
+	case bpf.HookFromPod:
+		if d.r.IntN(10) == 0 {
+			m.Ifindex = uint32(d.uplink.index) // of no pod
+		}
 	case bpf.HookFromOverlay:
 		m.Key, m.VNI, m.Sender = true, testVNI, d.sender()
 		if d.r.IntN(20) == 0 {
@@ -513,7 +517,7 @@ func (d *differential) tunnelled(packet []byte) []byte {
 	case 1:
 		binary.BigEndian.PutUint16(o.udp[2:], 4789)
 	case 2:
-		o.ip[1] |= 0x33 // congestion was experienced, in either family
+		o.ip[1] |= congested
 	case 3:
 		return d.tunnelledAgain(o.packet)
 	}
@@ -526,8 +530,15 @@ func (d *differential) tunnelledFrom(a arrival) []byte {
 	if d.r.IntN(4) == 0 {
 		from = d.sender()
 	}
-	return newOuter(d.world.TunnelAddress, from, a.packet).packet
+	o := newOuter(d.world.TunnelAddress, from, a.packet)
+	if d.r.IntN(6) == 0 {
+		o.ip[1] |= congested
+	}
+	return o.packet
 }
+
+// congested has the bits of a router's mark of either family (RFC 3168).
+const congested = 0x33
 
 func (d *differential) tunnelledAgain(packet []byte) []byte {
 	return newOuter(d.world.TunnelAddress, d.sender(), packet).packet
