@@ -127,3 +127,18 @@ func losesNothing(t *testing.T, cluster string, ends testkit.Ends, do func(await
 		}
 	}
 }
+
+// restored registers what brings the lab back to how the tests after this one expect it,
+// whatever becomes of this one, and waits until the fleet is Ready then.
+func restored(t *testing.T, restore func(context.Context) error) {
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+		defer cancel()
+		if err := restore(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := testkit.WaitReady(ctx, hub(t), testkit.StackName, func(string) {}); err != nil {
+			t.Error(err)
+		}
+	})
+}
