@@ -96,7 +96,7 @@ func TestBUpgradesUnderLoad(t *testing.T) {
 		{"back to the first version", present, presentLayout},
 	} {
 		ok := t.Run(step.name, func(t *testing.T) {
-			losesNothing(t, alpha, ends, func(func()) { bringTo(t, step.version) })
+			losesNothing(t, alpha, ends, func(func(...string)) { bringTo(t, step.version) })
 			for _, n := range nodesOf(t, alpha) {
 				if got := layouts(t, n); got != step.layout {
 					t.Errorf("%s has maps of layout %q, want %s alone", n, got, step.layout)
@@ -116,7 +116,7 @@ func TestBRoutingUnderLoad(t *testing.T) {
 	restored(t, func(ctx context.Context) error { return setRouting(ctx, fairlead.RoutingTunnel) })
 	for _, mode := range []fairlead.RoutingMode{fairlead.RoutingNative, fairlead.RoutingTunnel} {
 		ok := t.Run("to "+string(mode), func(t *testing.T) {
-			losesNothing(t, alpha, ends, func(func()) {
+			losesNothing(t, alpha, ends, func(func(...string)) {
 				if err := setRouting(within(t, time.Minute), mode); err != nil {
 					t.Fatal(err)
 				}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func TestBWithoutAgentsUnderLoad(t *testing.T) {
 	}
 	restored(t, restore)
 	late := testkit.LoadPod("late", ends.OneA.Node)
-	losesNothing(t, alpha, ends, func(await func()) {
+	losesNothing(t, alpha, ends, func(await func(...string)) {
 		if err := changeAgents(within(t, time.Minute), c, func(s *corev1.PodSpec) {
 			s.Containers[0].Args = append(s.Containers[0].Args, "--mtu=1") // refused at once
 		}); err != nil {
@@ -75,6 +76,7 @@ func TestBWithoutAgentsUnderLoad(t *testing.T) {
 		if err := c.Create(within(t, time.Minute), late); err != nil {
 			t.Fatal(err)
 		}
+		eventually(t, time.Minute, "a pod asks for a network in vain", func(ctx context.Context) error { return warned(ctx, c, late) })
 		await()
 		if err := c.Get(within(t, time.Minute), client.ObjectKeyFromObject(late), late); err != nil {
 			t.Fatal(err)
@@ -113,25 +115,47 @@ func restartedTwice(ctx context.Context, c client.Client, want int) error {
 	return nil
 }
 
+// warned returns an error until something has gone wrong with a pod.
+func warned(ctx context.Context, c client.Client, pod *corev1.Pod) error {
+	var events corev1.EventList
+	if err := c.List(ctx, &events, client.InNamespace(pod.Namespace)); err != nil {
+		return err
+	}
+	for _, e := range events.Items {
+		if e.InvolvedObject.Name == pod.Name && e.Type == corev1.EventTypeWarning {
+			return nil
+		}
+	}
+	return fmt.Errorf("pod %s: no warning", pod.Name)
+}
+
 // TestBAGapUnderLoadIsNoticed: the load of these tests tells when one pod is without its
-// network for a moment.
+// network for a moment, and only the paths of that pod do.
 func TestBAGapUnderLoadIsNoticed(t *testing.T) {
 	alpha := lab.Clusters()[0]
 	ends := deployLoad(t, alpha)
-	results := underLoad(t, alpha, everyPath(ends)[2:], func(func()) {
-		if _, err := lab.Exec(within(t, time.Minute), ends.TwoB.Node, "sh", "-c", fmt.Sprintf(`set -e
-device=$(ip route get %s | grep -oE 'fl[0-9a-f]{12}')
-tc qdisc del dev "$device" clsact
-ip link set "$device" down
-ip link set "$device" up`, ends.TwoB.Addresses[0])); err != nil {
+	const cut, whole = "same node, IPv6", "Service on the node, IPv6"
+	node := ends.TwoB.Node
+	out, err := lab.Exec(within(t, time.Minute), node, "ip", "route", "get", ends.TwoB.Addresses[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := regexp.MustCompile("fl[0-9a-f]{12}").FindString(out)
+	set := func(state string) {
+		t.Helper()
+		if _, err := lab.Exec(within(t, time.Minute), node, "ip", "link", "set", device, state); err != nil {
 			t.Fatal(err)
 		}
-	})
-	hurt, whole := results["same node, IPv6"], results["Service across nodes, IPv4"]
-	if hurt.Lost() == 0 {
-		t.Errorf("nobody noticed that the pod was cut off: %+v", hurt)
 	}
-	if err := whole.Err(); err != nil {
+	results := underLoad(t, alpha, everyPath(ends)[2:], func(await func(...string)) {
+		set("down")
+		await(whole)
+		set("up")
+	})
+	if r := results[cut]; r.Lost() == 0 {
+		t.Errorf("nobody noticed that the pod was cut off: %+v", r)
+	}
+	if err := results[whole].Err(); err != nil {
 		t.Errorf("a path that was not cut: %v", err)
 	}
 }
