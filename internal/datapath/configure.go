@@ -21,7 +21,8 @@ import (
 )
 
 // Reconfigure brings the datapath to a changed Node (other ranges, other addresses) or a
-// changed machine (another uplink, or one with another MTU). It refuses, and changes nothing, when an endpoint would be left outside the new ranges.
+// changed machine (another uplink, or one with another MTU), and puts endpoints right that
+// somebody has changed. It refuses, and changes nothing, when an endpoint would be left outside the new ranges.
 func (d *Datapath) Reconfigure(ctx context.Context, node Node) error {
 	if err := validateNode(node); err != nil {
 		return err
@@ -32,7 +33,7 @@ func (d *Datapath) Reconfigure(ctx context.Context, node Node) error {
 			return err
 		}
 		if d.settled && reflect.DeepEqual(plan, d.plan) && reflect.DeepEqual(uplink, d.uplink) {
-			return nil
+			return d.repairEndpoints()
 		}
 		for _, ep := range d.live {
 			for _, a := range ep.Addresses {

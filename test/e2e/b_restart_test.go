@@ -80,7 +80,7 @@ func TestBAgentsKilledUnderLoad(t *testing.T) {
 	nodes := nodesOf(t, alpha)[:2]
 	ends := deployLoad(t, alpha)
 	agentsReplaced(t, alpha)
-	losesNothing(t, alpha, ends, func(await func()) {
+	losesNothing(t, alpha, ends, func(await func(...string)) {
 		for range 2 {
 			for _, n := range nodes {
 				kill(t, n, "^/fairlead-agent")

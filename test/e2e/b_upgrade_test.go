@@ -88,16 +88,7 @@ func TestBUpgradesUnderLoad(t *testing.T) {
 		}
 	}
 	// Whatever happens, the tests after this one find the version that they expect.
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-		defer cancel()
-		if err := lab.InstallOperatorVersion(ctx, present); err != nil {
-			t.Error(err)
-		}
-		if err := testkit.WaitReady(ctx, hub(t), testkit.StackName, func(string) {}); err != nil {
-			t.Error(err)
-		}
-	})
+	restored(t, func(ctx context.Context) error { return lab.InstallOperatorVersion(ctx, present) })
 	ends := deployLoad(t, alpha)
 	for _, step := range []struct{ name, version, layout string }{
 		{"to the next version", next, presentLayout},
@@ -105,7 +96,7 @@ func TestBUpgradesUnderLoad(t *testing.T) {
 		{"back to the first version", present, presentLayout},
 	} {
 		ok := t.Run(step.name, func(t *testing.T) {
-			losesNothing(t, alpha, ends, func(await func()) { bringTo(t, step.version) })
+			losesNothing(t, alpha, ends, func(func(...string)) { bringTo(t, step.version) })
 			for _, n := range nodesOf(t, alpha) {
 				if got := layouts(t, n); got != step.layout {
 					t.Errorf("%s has maps of layout %q, want %s alone", n, got, step.layout)
@@ -122,17 +113,14 @@ func TestBUpgradesUnderLoad(t *testing.T) {
 func TestBRoutingUnderLoad(t *testing.T) {
 	alpha := lab.Clusters()[0]
 	ends := deployLoad(t, alpha)
-	route := func(mode fairlead.RoutingMode) {
-		t.Helper()
-		setRouting(t, mode)
-		fleetReady(t)
-	}
-	t.Cleanup(func() { route(fairlead.RoutingTunnel) })
+	restored(t, func(ctx context.Context) error { return setRouting(ctx, fairlead.RoutingTunnel) })
 	for _, mode := range []fairlead.RoutingMode{fairlead.RoutingNative, fairlead.RoutingTunnel} {
 		ok := t.Run("to "+string(mode), func(t *testing.T) {
-			losesNothing(t, alpha, ends, func(await func()) {
-				route(mode)
-				await()
+			losesNothing(t, alpha, ends, func(func(...string)) {
+				if err := setRouting(within(t, time.Minute), mode); err != nil {
+					t.Fatal(err)
+				}
+				fleetReady(t)
 			})
 			if got := routesOf(t, ends); got != mode {
 				t.Errorf("pods are reached by %s, want %s", got, mode)
@@ -146,19 +134,18 @@ func TestBRoutingUnderLoad(t *testing.T) {
 }
 
 // setRouting edits the stack.
-func setRouting(t *testing.T, mode fairlead.RoutingMode) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+func setRouting(ctx context.Context, mode fairlead.RoutingMode) error {
+	c, err := lab.Client(testkit.Hub)
+	if err != nil {
+		return err
+	}
 	var s fairlead.NetworkStack
-	if err := hub(t).Get(ctx, client.ObjectKey{Namespace: testkit.FleetNamespace, Name: testkit.StackName}, &s); err != nil {
-		t.Fatal(err)
+	if err := c.Get(ctx, client.ObjectKey{Namespace: testkit.FleetNamespace, Name: testkit.StackName}, &s); err != nil {
+		return err
 	}
 	before := s.DeepCopy()
 	s.Spec.CNI.Routing.Mode = mode
-	if err := hub(t).Patch(ctx, &s, client.MergeFrom(before)); err != nil {
-		t.Fatal(err)
-	}
+	return c.Patch(ctx, &s, client.MergeFrom(before))
 }
 
 // routesOf tells by the first node's routes how it reaches the pods of the second.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -72,8 +73,9 @@ func everyPath(e testkit.Ends) []path {
 }
 
 // underLoad does something while there is load on all paths, and returns what came of it.
-// await returns when the load has gone on for another while on each of them.
-func underLoad(t *testing.T, cluster string, paths []path, do func(await func())) map[string]continuity.Result {
+// await returns when the load has gone on for another while on the named paths, on all if
+// none is named.
+func underLoad(t *testing.T, cluster string, paths []path, do func(await func(names ...string))) map[string]continuity.Result {
 	t.Helper()
 	loads := make([]*testkit.Load, len(paths))
 	var starts errgroup.Group
@@ -87,10 +89,13 @@ func underLoad(t *testing.T, cluster string, paths []path, do func(await func())
 		t.Fatal(err)
 	}
 	began := time.Now()
-	await := func() {
+	await := func(names ...string) {
 		t.Helper()
 		var all errgroup.Group
 		for i, p := range paths {
+			if len(names) > 0 && !slices.Contains(names, p.name) {
+				continue
+			}
 			all.Go(func() error {
 				if err := loads[i].Await(); err != nil {
 					return fmt.Errorf("%s: %w", p.name, err)
@@ -119,11 +124,26 @@ func underLoad(t *testing.T, cluster string, paths []path, do func(await func())
 }
 
 // losesNothing asserts that the full load on a cluster does not notice what is done.
-func losesNothing(t *testing.T, cluster string, ends testkit.Ends, do func(await func())) {
+func losesNothing(t *testing.T, cluster string, ends testkit.Ends, do func(await func(names ...string))) {
 	t.Helper()
 	for name, r := range underLoad(t, cluster, everyPath(ends), do) {
 		if err := r.Err(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// restored registers what brings the lab back to how the tests after this one expect it,
+// whatever becomes of this one, and waits until the fleet is Ready then.
+func restored(t *testing.T, restore func(context.Context) error) {
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+		defer cancel()
+		if err := restore(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := testkit.WaitReady(ctx, hub(t), testkit.StackName, func(string) {}); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -66,7 +66,8 @@ func (l *Lab) StartLoad(ctx context.Context, cluster, pod string, server netip.A
 		one.ended <- err
 	}()
 	if one.Remote, err = continuity.Command(orders, answers); err != nil {
-		cancel()
+		orders.Close() //nolint:errcheck // as above
+		defer cancel()
 		return nil, fmt.Errorf("load from pod %s of %s to %s: %w", pod, cluster, server, errors.Join(err, <-one.ended))
 	}
 	return one, nil

@@ -96,6 +96,30 @@ func SetNeighbours(h *netlink.Handle, ifindex int, mac net.HardwareAddr, address
 	return nil
 }
 
+// Neighbour is what SetNeighbours makes of one address.
+type Neighbour struct {
+	Ifindex int
+	Address netip.Addr
+	MAC     string
+}
+
+// Neighbours returns all that the host knows for good.
+func Neighbours(h *netlink.Handle) (map[Neighbour]bool, error) {
+	out := map[Neighbour]bool{}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		all, err := h.NeighList(0, family)
+		if err != nil {
+			return nil, fmt.Errorf("neighbours: %w", err)
+		}
+		for _, n := range all {
+			if a, ok := netip.AddrFromSlice(n.IP); ok && n.State&netlink.NUD_PERMANENT != 0 {
+				out[Neighbour{n.LinkIndex, a.Unmap(), n.HardwareAddr.String()}] = true
+			}
+		}
+	}
+	return out, nil
+}
+
 func family(a netip.Addr) int {
 	if a.Is4() {
 		return netlink.FAMILY_V4
