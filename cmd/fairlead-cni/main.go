@@ -8,8 +8,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -33,7 +35,7 @@ func main() {
 		Del:    forward(cniapi.CommandDel),
 		Check:  forward(cniapi.CommandCheck),
 		GC:     forward(cniapi.CommandGC),
-		Status: forward(cniapi.CommandStatus),
+		Status: status,
 	}, cniversion.PluginSupports("0.3.1", "0.4.0", "1.0.0", "1.1.0"), "Fairlead CNI "+version.Version)
 }
 
@@ -63,6 +65,24 @@ func forward(command string) func(*skel.CmdArgs) error {
 		_, err := ask(command, args)
 		return err
 	}
+}
+
+// status says whether pods can be connected. While no agent can say so, a network that is
+// in force is an answer, too.
+func status(args *skel.CmdArgs) error {
+	_, err := ask(cniapi.CommandStatus, args)
+	var refusal *types.Error
+	if !errors.As(err, &refusal) || refusal.Code != cniapi.CodeNotAvailable {
+		return err
+	}
+	var c conf
+	if json.Unmarshal(args.StdinData, &c) != nil || c.Socket == "" {
+		c.Socket = cniapi.DefaultSocket
+	}
+	if _, missing := os.Stat(cniapi.InForce(c.Socket)); missing != nil {
+		return err
+	}
+	return nil
 }
 
 // ask sends the request to the agent and returns its answer.

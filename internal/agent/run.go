@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/fairlead-io/fairlead/internal/agent/node"
 	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
+	"github.com/fairlead-io/fairlead/internal/cniapi"
 	"github.com/fairlead-io/fairlead/internal/datapath"
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
 	"github.com/fairlead-io/fairlead/internal/datapath/watch"
@@ -50,7 +52,9 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	manager := endpoint.NewManager(store, log)
 	dp := &datapathHolder{}
 	defer dp.close(log)
-	publish := func() error { return node.WriteConf(cfg.CNIConfDir, cfg.Socket) }
+	publish := func() error {
+		return errors.Join(node.WriteConf(cfg.CNIConfDir, cfg.Socket), os.WriteFile(cniapi.InForce(cfg.Socket), nil, 0o644))
+	}
 	var nd *node.Node
 	paths := pathmtu.New(pathmtu.Config{Network: pathmtu.Sockets{DeviceMTU: watch.DeviceMTU}, Changed: func() { nd.Nudge() }, Log: log})
 	nd = node.New(dp.opener(opts), manager, paths, publish, log)

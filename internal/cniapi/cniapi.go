@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"path/filepath"
 )
 
 const (
@@ -29,6 +30,14 @@ const (
 	// attachments is about 120 KiB.
 	MaxMessage = 1 << 20
 )
+
+// InForce is the file, beside an agent's socket, that says that the node's network is in
+// force, with or without an agent: pods that are connected stay so. It is made when the
+// agent is in sync for the first time after the machine has started, and is gone with the
+// machine's next start, as the network is. While it is there, STATUS is a success even if
+// no agent answers, because the runtime would otherwise call the whole node not ready, and
+// Kubernetes would evict its pods. An ADD is told to try again then.
+func InForce(socket string) string { return filepath.Join(filepath.Dir(socket), "in-force") }
 
 // Commands of the CNI specification 1.1, section 3.
 const (

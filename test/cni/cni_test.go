@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -323,6 +324,22 @@ func TestThePluginAlone(t *testing.T) {
 			}
 		})
 	}
+	t.Run("STATUS without an agent, the network in force", func(t *testing.T) {
+		socket := filepath.Join(t.TempDir(), "cni.sock")
+		stdin := fmt.Sprintf(`{"cniVersion":"1.1.0","name":"f","type":"fairlead-cni","socket":%q}`, socket)
+		if out, err := plugin(stdin, "CNI_COMMAND=STATUS", "CNI_PATH=/"); err == nil {
+			t.Errorf("it is a success before any network is in force: %s", out)
+		}
+		if err := os.WriteFile(cniapi.InForce(socket), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := plugin(stdin, "CNI_COMMAND=STATUS", "CNI_PATH=/"); err != nil {
+			t.Errorf("%s, %v: the node would be called not ready", out, err)
+		}
+		if out, err := plugin(stdin, add...); err == nil || !strings.Contains(out, `"code": 11`) {
+			t.Errorf("ADD: %s, %v: want it to be tried again", out, err)
+		}
+	})
 	t.Run("VERSION", func(t *testing.T) {
 		out, err := plugin("", "CNI_COMMAND=VERSION")
 		if err != nil || !strings.Contains(out, `"1.1.0"`) || !strings.Contains(out, `"0.3.1"`) {

@@ -78,6 +78,9 @@ func TestBWithoutAgentsUnderLoad(t *testing.T) {
 		}
 		eventually(t, time.Minute, "a pod asks for a network in vain", func(ctx context.Context) error { return warned(ctx, c, late) })
 		await()
+		if err := everyNodeIsReady(within(t, time.Minute), c); err != nil {
+			t.Errorf("Kubernetes will evict pods whose network works: %v", err)
+		}
 		if err := c.Get(within(t, time.Minute), client.ObjectKeyFromObject(late), late); err != nil {
 			t.Fatal(err)
 		}
@@ -92,6 +95,22 @@ func TestBWithoutAgentsUnderLoad(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// everyNodeIsReady returns an error that names a node which Kubernetes calls not ready.
+func everyNodeIsReady(ctx context.Context, c client.Client) error {
+	var nodes corev1.NodeList
+	if err := c.List(ctx, &nodes); err != nil {
+		return err
+	}
+	for _, n := range nodes.Items {
+		for _, cond := range n.Status.Conditions {
+			if cond.Type == corev1.NodeReady && cond.Status != corev1.ConditionTrue {
+				return fmt.Errorf("node %s is not ready: %s", n.Name, cond.Message)
+			}
+		}
+	}
+	return nil
 }
 
 // restartedTwice returns an error until there are so many agents that their kubelets have
