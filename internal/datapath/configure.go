@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/fairlead-io/fairlead/bpf"
+	"github.com/fairlead-io/fairlead/internal/datapath/hostfilter"
 	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/internal/datapath/load"
 	"github.com/fairlead-io/fairlead/internal/datapath/masquerade"
@@ -97,6 +98,9 @@ func (d *Datapath) configure(ctx context.Context, node Node) error {
 	}
 	if err := masquerade.Sync(d.ns.FD(), d.masqueradeRules()); err != nil {
 		return err
+	}
+	if err := hostfilter.Sync(d.ns.FD(), node.PodCIDRs); err != nil {
+		d.log.Warn("pods may not reach what the host forwards to; it is tried again with the peers", "error", err)
 	}
 	d.settled = true
 	return nil

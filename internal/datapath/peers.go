@@ -45,7 +45,7 @@ func (d *Datapath) syncPeers() error {
 	if err == nil {
 		err = d.releaseUplink()
 	}
-	return errors.Join(err, d.takeOver())
+	return errors.Join(err, d.takeOver(), d.repairFilters())
 }
 
 // wantRanges notes the rows of all peers.

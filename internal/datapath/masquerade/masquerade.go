@@ -8,6 +8,8 @@
 package masquerade
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,10 +18,16 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-io/fairlead/internal/datapath/match"
 )
 
-const tableName = "fairlead"
+const (
+	tableName = "fairlead"
+	chainName = "postrouting"
+)
 
 // Rules say what is masqueraded.
 type Rules struct {
@@ -49,19 +57,45 @@ func Sync(ns int, rules Rules) error {
 	conn.DelTable(table)
 	table = conn.AddTable(table)
 	chain := conn.AddChain(&nftables.Chain{
-		Name:     "postrouting",
+		Name:     chainName,
 		Table:    table,
 		Type:     nftables.ChainTypeNAT,
 		Hooknum:  nftables.ChainHookPostrouting,
 		Priority: nftables.ChainPriorityNATSource,
 	})
 	for _, exprs := range rules.expressions() {
-		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs, UserData: rules.mark()})
 	}
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("masquerade: write nftables table inet %s: %w", tableName, err)
 	}
 	return nil
+}
+
+// Repair writes the table again if it is not there, as after a flush of the whole ruleset,
+// or has not as many rules as Sync gave it, or those of others. It says whether it did.
+func Repair(ns int, rules Rules) (repaired bool, err error) {
+	conn, err := nftables.New(nftables.WithNetNSFd(ns))
+	if err != nil {
+		return false, fmt.Errorf("masquerade: nftables: %w", err)
+	}
+	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	found, err := conn.GetRules(table, &nftables.Chain{Name: chainName, Table: table})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return false, fmt.Errorf("masquerade: read nftables table inet %s: %w", tableName, err)
+	}
+	mark := rules.mark()
+	theirs := func(r *nftables.Rule) bool { return !bytes.Equal(r.UserData, mark) }
+	if len(found) == len(rules.expressions()) && !slices.ContainsFunc(found, theirs) {
+		return false, nil
+	}
+	return true, Sync(ns, rules)
+}
+
+// mark is the comment of every rule, which tells those of other Rules.
+func (r Rules) mark() []byte {
+	sum := sha256.Sum256(fmt.Append(nil, r))
+	return userdata.AppendString(nil, userdata.TypeComment, fmt.Sprintf("fairlead: %x", sum[:8]))
 }
 
 // Remove deletes the table; that there is none is no error.
@@ -81,14 +115,14 @@ func Remove(ns int) error {
 func (r Rules) expressions() [][]expr.Any {
 	var rules [][]expr.Any
 	for _, pods := range r.Pods {
-		rule := append(familyIs(pods.Addr()), outDevice(expr.CmpOpNeq, r.Tunnel)...)
-		rule = append(rule, address(source, expr.CmpOpEq, pods)...)
-		rule = append(rule, outside(destination, pods.Addr(), slices.Concat(r.Cluster, r.Exceptions))...)
+		rule := append(match.Family(pods.Addr()), outDevice(expr.CmpOpNeq, r.Tunnel)...)
+		rule = append(rule, match.Address(match.Source, expr.CmpOpEq, pods)...)
+		rule = append(rule, outside(match.Destination, pods.Addr(), slices.Concat(r.Cluster, r.Exceptions))...)
 		rules = append(rules, append(rule, masquerade()))
 	}
 	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		rule := append(familyIs(any), outDevice(expr.CmpOpEq, r.Tunnel)...)
-		rule = append(rule, outside(source, any, r.Cluster)...)
+		rule := append(match.Family(any), outDevice(expr.CmpOpEq, r.Tunnel)...)
+		rule = append(rule, outside(match.Source, any, r.Cluster)...)
 		rule = append(rule,
 			&expr.Fib{Register: 1, FlagSADDR: true, ResultADDRTYPE: true},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)},
@@ -102,17 +136,6 @@ func (r Rules) expressions() [][]expr.Any {
 // the same ones without its knowledge.
 func masquerade() expr.Any { return &expr.Masq{FullyRandom: true} }
 
-func familyIs(a netip.Addr) []expr.Any {
-	family := byte(unix.NFPROTO_IPV4)
-	if a.Is6() {
-		family = unix.NFPROTO_IPV6
-	}
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}},
-	}
-}
-
 func outDevice(op expr.CmpOp, name string) []expr.Any {
 	padded := make([]byte, unix.IFNAMSIZ)
 	copy(padded, name)
@@ -123,39 +146,12 @@ func outDevice(op expr.CmpOp, name string) []expr.Any {
 }
 
 // outside matches addresses that are in none of the ranges of a family.
-func outside(s side, family netip.Addr, ranges []netip.Prefix) []expr.Any {
+func outside(s match.Side, family netip.Addr, ranges []netip.Prefix) []expr.Any {
 	var all []expr.Any
 	for _, p := range ranges {
 		if p.Addr().Is4() == family.Is4() {
-			all = append(all, address(s, expr.CmpOpNeq, p)...)
+			all = append(all, match.Address(s, expr.CmpOpNeq, p)...)
 		}
 	}
 	return all
-}
-
-type side int
-
-const (
-	source side = iota
-	destination
-)
-
-// address compares the packet's source or destination with a prefix.
-func address(s side, op expr.CmpOp, p netip.Prefix) []expr.Any {
-	offset, length := uint32(12), uint32(4) // of saddr in the IPv4 header
-	if p.Addr().Is6() {
-		offset, length = 8, 16
-	}
-	if s == destination {
-		offset += length
-	}
-	mask := make([]byte, length)
-	for i := range p.Bits() {
-		mask[i/8] |= 0x80 >> (i % 8)
-	}
-	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: length, Mask: mask, Xor: make([]byte, length)},
-		&expr.Cmp{Op: op, Register: 1, Data: p.Masked().Addr().AsSlice()},
-	}
 }
