@@ -209,17 +209,24 @@ func udpSegments(s space, to netip.AddrPort) error {
 
 // ping sends an echo request and waits for its reply.
 func ping(s space, to netip.Addr) error {
+	_, err := pingCounted(s, to)
+	return err
+}
+
+// pingCounted also returns how many requests were sent: on a busy machine an answer may take
+// longer than the wait for it.
+func pingCounted(s space, to netip.Addr) (sent int, err error) {
 	network, request, reply := "ip4:icmp", byte(8), byte(0)
 	if to.Is6() {
 		network, request, reply = "ip6:ipv6-icmp", 128, 129
 	}
 	var c net.Conn
-	err := s.Do(func() (err error) {
+	err = s.Do(func() (err error) {
 		c, err = net.DialTimeout(network, to.String(), patience)
 		return err
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer c.Close()
 	const id = 4711
@@ -230,8 +237,9 @@ func ping(s space, to netip.Addr) error {
 	buf := make([]byte, 1500)
 	for range 5 {
 		if _, err := c.Write(message); err != nil {
-			return err
+			return sent, err
 		}
+		sent++
 		c.SetReadDeadline(time.Now().Add(patience / 5))
 		for {
 			n, _, err := c.(*net.IPConn).ReadFromIP(buf) // which strips the IPv4 header, Read does not
@@ -239,11 +247,11 @@ func ping(s space, to netip.Addr) error {
 				break
 			}
 			if n >= 8 && buf[0] == reply && binary.BigEndian.Uint16(buf[4:]) == id {
-				return nil
+				return sent, nil
 			}
 		}
 	}
-	return fmt.Errorf("no echo reply from %s", to)
+	return sent, fmt.Errorf("no echo reply from %s", to)
 }
 
 func isRefused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
