@@ -124,7 +124,7 @@ func (d *Datapath) build(ctx context.Context, ep *Endpoint, pod *netns.NS) (err 
 	if err := d.connect(*ep); err != nil {
 		return err
 	}
-	return link.AwaitRunning(ctx, pod, ep.IfName)
+	return link.AwaitRunning(ctx, pod, podInterface(*ep))
 }
 
 // connect does the host's side of an endpoint whose veth is there: rows, then programs,

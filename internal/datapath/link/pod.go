@@ -97,30 +97,53 @@ func SetMTU(h *netlink.Handle, name string, mtu int) error {
 	return nil
 }
 
-// AwaitRunning waits until the pod end can send: the kernel notices some time after the
-// host's end is up, and drops what the pod sends before.
-func AwaitRunning(ctx context.Context, pod *netns.NS, ifName string) error {
+// AwaitRunning waits until the pod end can send and receive. The kernel notices some time
+// after the host's end is up, and drops what the pod sends before; and an IPv6 address is
+// the pod's only when a worker of the kernel has got to it, also without duplicate address
+// detection.
+func AwaitRunning(ctx context.Context, pod *netns.NS, p PodInterface) error {
 	h, err := netlink.NewHandleAt(nsHandle(pod), unix.NETLINK_ROUTE)
 	if err != nil {
-		return fmt.Errorf("pod interface %s: %w", ifName, err)
+		return fmt.Errorf("pod interface %s: %w", p.Name, err)
 	}
 	defer h.Close()
 	ctx, cancel := context.WithTimeout(ctx, runningTimeout)
 	defer cancel()
 	for {
-		l, err := h.LinkByName(ifName)
+		missing, err := notRunning(h, p)
 		if err != nil {
-			return fmt.Errorf("pod interface %s: %w", ifName, err)
+			return fmt.Errorf("pod interface %s: %w", p.Name, err)
 		}
-		if l.Attrs().OperState == netlink.OperUp {
+		if missing == "" {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("pod interface %s: is %s, not up: %w", ifName, l.Attrs().OperState, ctx.Err())
+			return fmt.Errorf("pod interface %s: %s: %w", p.Name, missing, ctx.Err())
 		case <-time.After(runningPoll):
 		}
 	}
+}
+
+// notRunning says what an interface still waits for, "" for nothing.
+func notRunning(h *netlink.Handle, p PodInterface) (string, error) {
+	l, err := h.LinkByName(p.Name)
+	if err != nil {
+		return "", err
+	}
+	if state := l.Attrs().OperState; state != netlink.OperUp {
+		return fmt.Sprintf("is %s, not up", state), nil
+	}
+	for _, a := range p.Addresses {
+		if a.Is4() {
+			continue
+		}
+		routes, err := h.RouteGet(a.AsSlice())
+		if err != nil || len(routes) == 0 || routes[0].Type != unix.RTN_LOCAL {
+			return fmt.Sprintf("address %s is not in use yet", a), nil
+		}
+	}
+	return "", nil
 }
 
 const (
