@@ -21,7 +21,7 @@ import (
 
 // What a program may say of a packet.
 const (
-	actOK       = 0
+	actOK       = 0xffffffff // TC_ACT_UNSPEC: others on the device may say more
 	actShot     = 2
 	actRedirect = 7
 )

@@ -52,7 +52,7 @@ static __always_inline void keep(struct __sk_buff *skb, struct course *c, const 
 	remember(c);
 }
 
-/* decide finds out about a packet: less than 0 when it is to the pod that the path says. */
+/* decide finds out about a packet: UNDECIDED when it is to the pod that the path says. */
 static __noinline int decide(struct __sk_buff *skb, struct course *c)
 {
 	struct packet p = {};
@@ -86,7 +86,7 @@ static __noinline int decide(struct __sk_buff *skb, struct course *c)
 	if (goes_via_stack(&p))
 		return to_stack(skb, REASON_VIA_STACK);
 	pod_path(&c->path, ep);
-	return -1;
+	return UNDECIDED;
 }
 
 SEC("tc")
@@ -104,7 +104,7 @@ int from_overlay(struct __sk_buff *skb)
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_PROTOCOL);
 	action = decide(skb, &c);
-	if (action >= 0)
+	if (action != UNDECIDED)
 		return action;
 	keep(skb, &c, s);
 	/* Newer kernels do this themselves on the way to the peer. */

@@ -8,8 +8,8 @@
 
 /* Ways that decide() finds, beside the actions of tc, which are not negative. */
 enum way {
-	WAY_POD = -1, /* to a pod of this node */
-	WAY_NODE = -2, /* to another node */
+	WAY_POD = -17, /* to a pod of this node */
+	WAY_NODE = -18, /* to another node */
 };
 
 /* IP and TCP headers at their longest, for packets whose own are not known. */
@@ -74,19 +74,19 @@ static __always_inline int start_to_node(struct __sk_buff *skb, struct course *c
 	return to_node(skb, HOOK_FROM_POD, c, HOP_ASK);
 }
 
-/* known_way sends a packet whose way is remembered, and returns less than 0 for others. */
+/* known_way sends a packet whose way is remembered, and returns UNDECIDED for others. */
 static __always_inline int known_way(struct __sk_buff *skb, struct course *c)
 {
 	__u32 known = find_path(c);
 
 	if (known == NO_ROW || c->path.from != skb->ifindex)
-		return -1;
+		return UNDECIDED;
 	if (c->path.kind == PATH_POD) {
 		saw(known, c);
 		return to_pod_peer(skb, HOOK_FROM_POD, &c->path);
 	}
 	if (c->path.checked != c->now || exceeds(skb, c->packet.headers, c->path.mtu))
-		return -1;
+		return UNDECIDED;
 	saw(known, c);
 	return to_node(skb, HOOK_FROM_POD, c, HOP_KNOWN);
 }
@@ -105,7 +105,7 @@ int from_pod(struct __sk_buff *skb)
 	if (quick_parse(data + ETH_HLEN, end, skb->protocol, &c.packet) == 0) {
 		set_course(&c, s);
 		action = known_way(skb, &c);
-		if (action >= 0)
+		if (action != UNDECIDED)
 			return action;
 	} else if (skb->protocol == bpf_htons(ETH_P_ARP)) {
 		return answer_arp(skb);

@@ -28,14 +28,14 @@ static __always_inline int from_tunnel(struct __sk_buff *skb, const struct tunne
 	__u32 known;
 
 	if (!s || quick_parse(data + t->offset, end, t->protocol, &c.packet) < 0)
-		return TC_ACT_OK;
+		return TO_OTHERS;
 	set_course(&c, s);
 	known = find_path(&c);
 	if (known == NO_ROW || c.path.kind != PATH_POD || !(c.path.flags & PATH_FROM_TUNNEL) || c.path.from != skb->ifindex ||
 	    !same_address(&c.remote, &t->sender))
-		return TC_ACT_OK;
+		return TO_OTHERS;
 	if (remove_outer(skb, t->protocol) < 0)
-		return TC_ACT_OK;
+		return TO_OTHERS;
 	saw(known, &c);
 	return hand_over(skb, &c.path, t->protocol);
 }
@@ -63,7 +63,7 @@ static __always_inline int is_for_pods(struct __sk_buff *skb, __be16 protocol)
 	return 0;
 }
 
-/* decide finds out about packets to pods whose way is not known: less than 0 when it is to
+/* decide finds out about packets to pods whose way is not known: UNDECIDED when it is to
  * the pod. Other nodes may send natively whether or not this one does: it may be about to. */
 static __noinline int decide(struct __sk_buff *skb, struct course *c)
 {
@@ -88,7 +88,7 @@ static __noinline int decide(struct __sk_buff *skb, struct course *c)
 	pod_path(&c->path, ep);
 	c->path.from = skb->ifindex;
 	c->path.flags = 0;
-	return -1;
+	return UNDECIDED;
 }
 
 static __always_inline int from_wire(struct __sk_buff *skb, __be16 protocol)
@@ -111,7 +111,7 @@ static __always_inline int from_wire(struct __sk_buff *skb, __be16 protocol)
 		}
 	}
 	action = decide(skb, &c);
-	if (action >= 0)
+	if (action != UNDECIDED)
 		return action;
 	remember(&c);
 	return to_pod_peer(skb, HOOK_FROM_UPLINK, &c.path);
@@ -126,11 +126,11 @@ int from_uplink(struct __sk_buff *skb)
 
 	/* What is meant for others, or for a VLAN's device. */
 	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
-		return TC_ACT_OK;
+		return TO_OTHERS;
 	if (tunnel_packet(skb, protocol, &t))
 		return from_tunnel(skb, &t);
 	if (!is_for_pods(skb, protocol))
-		return TC_ACT_OK;
+		return TO_OTHERS;
 	return from_wire(skb, protocol);
 }
 

@@ -12,7 +12,7 @@ int to_overlay(struct __sk_buff *skb)
 	struct range *r;
 
 	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), cfg_tunnel_ipv6 ? BPF_F_TUNINFO_IPV6 : 0) == 0)
-		return TC_ACT_OK; /* counted where it got the key */
+		return TO_OTHERS; /* counted where it got the key */
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return drop(skb, HOOK_TO_OVERLAY, REASON_DROP_PROTOCOL);
 	if (parse(skb, &p) < 0)

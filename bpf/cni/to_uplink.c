@@ -12,18 +12,18 @@ int to_uplink(struct __sk_buff *skb)
 
 	if (skb->tc_index == PAST_THE_STACK) {
 		skb->tc_index = 0;
-		return TC_ACT_OK;
+		return TO_OTHERS;
 	}
 	/* What the host itself sends belongs to no pod. */
 	if (!skb->ingress_ifindex)
-		return TC_ACT_OK;
+		return TO_OTHERS;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
-		return TC_ACT_OK;
+		return TO_OTHERS;
 	if (parse(skb, &p) < 0)
-		return TC_ACT_OK;
+		return TO_OTHERS;
 	r = lookup_range(&p.dst);
 	if (!r || (r->flags & RANGE_LOCAL))
-		return TC_ACT_OK;
+		return TO_OTHERS;
 	note_via_stack(&p);
 	return pass(skb, HOOK_TO_UPLINK, REASON_NATIVE);
 }

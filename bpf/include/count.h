@@ -19,8 +19,15 @@ static __always_inline int drop(struct __sk_buff *skb, enum hook hook, enum reas
 	return TC_ACT_SHOT;
 }
 
+/* What becomes of packets that are left to the stack: other programs and filters on the
+ * device see them first. TC_ACT_OK would end the way through them here. */
+#define TO_OTHERS TC_ACT_UNSPEC
+
+/* What a function says instead of an action while there is none; no action has this value. */
+#define UNDECIDED (-16)
+
 static __always_inline int pass(struct __sk_buff *skb, enum hook hook, enum reason reason)
 {
 	count(skb, hook, reason);
-	return TC_ACT_OK;
+	return TO_OTHERS;
 }

@@ -89,6 +89,7 @@ enum {
 };
 
 enum {
+	TC_ACT_UNSPEC = -1,
 	TC_ACT_OK = 0,
 	TC_ACT_SHOT = 2,
 	TC_ACT_REDIRECT = 7,

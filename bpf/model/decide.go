@@ -12,7 +12,7 @@ import (
 
 // Actions of a program.
 const (
-	Pass     = 0
+	Pass     = 0xffffffff // to the stack, after others on the device have seen it
 	Drop     = 2
 	Redirect = 7
 )

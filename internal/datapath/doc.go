@@ -7,7 +7,8 @@
 // It owns: everything below <BPFFS>/fairlead, the device fl_vxlan, host ends of pod
 // veths ("fl" and twelve hexadecimal digits), routes of protocol 177, the nftables
 // table inet fairlead, tc filters whose names begin with "fairlead_", and the host-wide
-// sysctls that it records before it sets them.
+// sysctls that it records before it sets them. In others' nftables chains that drop what
+// is forwarded it owns the rules whose comments begin with "fairlead: ".
 //
 // It must not know Kubernetes, xDS or the CNI protocol, and it makes no decision about
 // what should be: callers hand over the desired state, it brings the kernel there. No

@@ -211,6 +211,11 @@ func outsideIP(family string) netip.Addr {
 	return addr(outside6)
 }
 
+// outsideAt is a port outside.
+func outsideAt(family string, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(outsideIP(family), port)
+}
+
 func pick(all []netip.Addr, family string) netip.Addr {
 	for _, a := range all {
 		if a.Is4() == (family == "IPv4") {

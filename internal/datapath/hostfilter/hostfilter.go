@@ -24,6 +24,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
+	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-io/fairlead/internal/datapath/match"
@@ -144,8 +145,16 @@ func accept() []expr.Any {
 	return []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictAccept}}
 }
 
-// comment is what nft and iptables-nft show of a rule as its comment.
+// comment is what nft and iptables-nft show of a rule as its comment. iptables-nft-restore
+// writes it as a match that is always true.
 func comment(r *nftables.Rule) string {
+	for _, e := range r.Exprs {
+		if m, ok := e.(*expr.Match); ok {
+			if c, ok := m.Info.(*xt.Comment); ok {
+				return strings.TrimRight(string(*c), "\x00")
+			}
+		}
+	}
 	s, _ := userdata.GetString(r.UserData, userdata.TypeComment)
 	return s
 }
