@@ -66,9 +66,9 @@ func (e echo) drain() {
 	}
 }
 
-func (n *node) device(t *testing.T, name string) netlink.Link {
+func deviceOf(t *testing.T, s space, name string) netlink.Link {
 	t.Helper()
-	l, err := n.nl.LinkByName(name)
+	l, err := s.nl.LinkByName(name)
 	must(t, err)
 	return l
 }
@@ -90,10 +90,10 @@ func TestNeighbourChangesItsMAC(t *testing.T) {
 				return errors.Join(os.WriteFile("/proc/sys/net/ipv4/conf/eth0/arp_notify", []byte("1"), 0o644),
 					os.WriteFile("/proc/sys/net/ipv6/conf/eth0/ndisc_notify", []byte("1"), 0o644))
 			}))
-			eth0 := two.device(t, "eth0")
+			eth0 := deviceOf(t, two.space, "eth0")
 			former := eth0.Attrs().HardwareAddr
 			must(t, two.nl.LinkSetHardwareAddr(eth0, net.HardwareAddr{2, 0xfa, 0x11, 0, 0, 0x77}))
-			if former.String() == two.device(t, "eth0").Attrs().HardwareAddr.String() {
+			if former.String() == deviceOf(t, two.space, "eth0").Attrs().HardwareAddr.String() {
 				t.Fatal("the MAC address did not change")
 			}
 			for i, e := range talks {
@@ -119,7 +119,7 @@ func TestNodeChangesItsAddress(t *testing.T) {
 			for _, f := range families {
 				talks = append(talks, newEcho(t, a, far, f))
 			}
-			eth0 := two.device(t, "eth0")
+			eth0 := deviceOf(t, two.space, "eth0")
 			for i, pair := range [][2]string{{"192.168.100.2/24", "192.168.100.22/24"}, {"fd64::2/64", "fd64::22/64"}} {
 				former, err := netlink.ParseAddr(pair[0])
 				must(t, err)
@@ -155,14 +155,14 @@ func TestUplinkFlapsAndIsRenamed(t *testing.T) {
 			one, two := w.nodes[0], w.nodes[1]
 			a, far := one.addPod(), two.addPod()
 			talk := newEcho(t, a, far, "IPv4")
-			eth0 := two.device(t, "eth0")
+			eth0 := deviceOf(t, two.space, "eth0")
 			must(t, two.nl.LinkSetDown(eth0))
 			must(t, two.nl.LinkSetName(eth0, "lan7"))
 			up(t, two.space, "lan7")
 			// The kernel forgets IPv6 addresses and routes by a device that goes down; who
 			// keeps the node's network gives them anew.
 			if v6, err := netlink.ParseAddr("fd64::2/64"); err == nil {
-				two.nl.AddrDel(two.device(t, "lan7"), v6)
+				two.nl.AddrDel(deviceOf(t, two.space, "lan7"), v6)
 			}
 			up(t, two.space, "lan7", "fd64::2/64")
 			for _, gw := range []string{outside4, outside6} {
@@ -229,7 +229,7 @@ func TestUplinkGetsASmallerMTU(t *testing.T) {
 			w := newShapedWorld(t, 2, c.shape)
 			one, two := w.nodes[0], w.nodes[1]
 			a, far := one.addPod(), two.addPod()
-			must(t, one.nl.LinkSetMTU(one.device(t, "eth0"), 1400))
+			must(t, one.nl.LinkSetMTU(deviceOf(t, one.space, "eth0"), 1400))
 			must(t, one.dp.Reconfigure(context.Background(), one.spec))
 			a.ep.MTU = 1400 - c.overhead
 			peer := one.asPeer()
