@@ -40,7 +40,7 @@ func (d *Datapath) syncPeers() error {
 	// counted; nothing goes to a wrong place in between. What another node may send is
 	// known before anything is sent there.
 	before := d.rowChanges()
-	err = errors.Join(wrong, d.senders.Sync(), d.ranges.Sync(), d.routes.Sync(),
+	err = errors.Join(wrong, d.senders.Sync(), d.unrealised(d.ranges.Sync()), d.routes.Sync(),
 		d.routes.Prune(d.isRangeRoute), d.ranges.Prune(nil), d.senders.Prune(nil), d.epochAfter(before))
 	if err == nil {
 		err = d.releaseUplink()

@@ -16,7 +16,7 @@ type endpointRows struct{ m *ebpf.Map }
 
 // Put implements table.Backend.
 func (r endpointRows) Put(a netip.Addr, v bpf.Endpoint) error {
-	return r.m.Put(bpf.AddressOf(a), v)
+	return put(r.m, bpf.FromPodMapFlEndpoints, "remove pods from the node", bpf.AddressOf(a), v)
 }
 
 // Delete implements table.Backend.
@@ -40,7 +40,9 @@ func (r endpointRows) List() (map[netip.Addr]bpf.Endpoint, error) {
 type rangeRows struct{ m *ebpf.Map }
 
 // Put implements table.Backend.
-func (r rangeRows) Put(p netip.Prefix, v bpf.Range) error { return r.m.Put(bpf.RangeKeyOf(p), v) }
+func (r rangeRows) Put(p netip.Prefix, v bpf.Range) error {
+	return put(r.m, bpf.FromPodMapFlRanges, "remove nodes from the cluster", bpf.RangeKeyOf(p), v)
+}
 
 // Delete implements table.Backend.
 func (r rangeRows) Delete(p netip.Prefix, _ bpf.Range) error {
@@ -63,7 +65,9 @@ func (r rangeRows) List() (map[netip.Prefix]bpf.Range, error) {
 type peerRows struct{ m *ebpf.Map }
 
 // Put implements table.Backend.
-func (r peerRows) Put(a netip.Addr, v bpf.Peer) error { return r.m.Put(bpf.AddressOf(a), v) }
+func (r peerRows) Put(a netip.Addr, v bpf.Peer) error {
+	return put(r.m, bpf.FromOverlayMapFlPeers, "remove nodes from the cluster", bpf.AddressOf(a), v)
+}
 
 // Delete implements table.Backend.
 func (r peerRows) Delete(a netip.Addr, _ bpf.Peer) error {

@@ -7,331 +7,254 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-io/fairlead/internal/datapath"
 )
 
-// eachRouting runs a test in a world of two nodes for each routing.
-func eachRouting(t *testing.T, test func(t *testing.T, w *world)) {
-	for _, routing := range []datapath.Routing{datapath.RoutingTunnel, datapath.RoutingNative} {
-		t.Run(string(routing), func(t *testing.T) { test(t, newShapedWorld(t, 2, shape{routing: routing})) })
-	}
+// underlays are the ways between nodes that faults are tried on.
+var underlays = []struct {
+	name string
+	shape
+}{
+	{"tunnel", shape{}},
+	{"tunnel over IPv6", shape{over6: true}},
+	{"native", shape{routing: datapath.RoutingNative}},
 }
 
-// setting writes a setting of a space.
-func (s space) setting(t *testing.T, name, value string) {
+// echo is a UDP conversation of two pods that goes on: the same socket all the time.
+type echo struct{ *net.UDPConn }
+
+func newEcho(t *testing.T, from, to *pod, family string) echo {
 	t.Helper()
-	must(t, s.Do(func() error { return writeSetting(name, value) }))
+	at := netip.AddrPortFrom(to.ip(family), 7300)
+	udpServer(t, to.space, at)
+	c, err := udpDial(from.space, at, false)
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	e := echo{c}
+	e.await(t) // which may take until the uplink's link-local address is no longer tentative
+	return e
 }
 
-// reach asks again and again until it is answered, and fails after a while.
-func reach(t *testing.T, from space, to netip.Addr, within time.Duration) {
+// await asks until an answer comes, and returns how long that took.
+func (e echo) await(t *testing.T) time.Duration {
 	t.Helper()
 	begin := time.Now()
+	for time.Since(begin) < 2*patience {
+		e.Write([]byte("still there?")) // an error is that of a moment
+		e.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		if _, err := e.Read(make([]byte, 100)); err == nil {
+			return time.Since(begin)
+		}
+	}
+	t.Fatalf("no answer within %v", 2*patience)
+	return 0
+}
+
+// drain takes answers that were on their way, so that the next is to a new question.
+func (e echo) drain() {
+	e.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 	for {
-		err := askOnce(from, to)
-		if err == nil {
+		if _, err := e.Read(make([]byte, 100)); err != nil {
 			return
 		}
-		if time.Since(begin) > within {
-			t.Fatalf("%s is not reached within %s: %v", to, within, err)
-		}
 	}
 }
 
-// askOnce sends one datagram to port 7000 and waits a moment for its echo.
-func askOnce(from space, to netip.Addr) error {
-	c, err := udpDial(from, netip.AddrPortFrom(to, 7000), false)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if _, err := c.Write([]byte("ahoy")); err != nil {
-		return err
-	}
-	if err := c.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
-		return err
-	}
-	_, err = c.Read(make([]byte, 100))
-	return err
-}
-
-// TestANodeThatGetsAnotherMAC: the paths of connections follow within a tick and a bit, with
-// nobody's help: no agent runs.
-func TestANodeThatGetsAnotherMAC(t *testing.T) {
-	eachRouting(t, func(t *testing.T, w *world) {
-		one, two := w.nodes[0], w.nodes[1]
-		a, far := one.addPod(), two.addPod()
-		two.setting(t, "net/ipv4/conf/eth0/arp_notify", "1")
-		two.setting(t, "net/ipv6/conf/eth0/ndisc_notify", "1")
-		flows := map[string]*net.UDPConn{}
-		for _, f := range families {
-			udpServer(t, far.space, netip.AddrPortFrom(far.ip(f), 7000))
-			c, err := udpDial(a.space, netip.AddrPortFrom(far.ip(f), 7000), false)
-			must(t, err)
-			defer c.Close()
-			must(t, exchangeOn(c, patience))
-			flows[f] = c
-		}
-		must(t, one.dp.Close())
-		must(t, two.dp.Close())
-		uplink, err := two.nl.LinkByName("eth0")
-		must(t, err)
-		must(t, two.nl.LinkSetHardwareAddr(uplink, net.HardwareAddr{0x02, 0, 0, 0, 0xbe, 0xef}))
-		for f, c := range flows {
-			if err := exchangeOn(c, 3*time.Second); err != nil {
-				t.Errorf("%s: an open flow: %v", f, err)
-			}
-			reach(t, a.space, far.ip(f), time.Second)
-		}
-	})
-}
-
-// exchangeOn sends on a connected socket until an echo comes.
-func exchangeOn(c *net.UDPConn, within time.Duration) error {
-	for until := time.Now().Add(within); time.Now().Before(until); {
-		if _, err := c.Write([]byte("ahoy")); err != nil {
-			return err
-		}
-		if err := c.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
-			return err
-		}
-		if _, err := c.Read(make([]byte, 100)); err == nil {
-			return nil
-		}
-	}
-	return errors.New("no answer in " + within.String())
-}
-
-// TestANodeThatGetsAnotherAddress: its peers are told, it notices itself.
-func TestANodeThatGetsAnotherAddress(t *testing.T) {
-	eachRouting(t, func(t *testing.T, w *world) {
-		one, two := w.nodes[0], w.nodes[1]
-		a, far := one.addPod(), two.addPod()
-		for _, f := range families {
-			udpServer(t, far.space, netip.AddrPortFrom(far.ip(f), 7000))
-			reach(t, a.space, far.ip(f), patience)
-		}
-		uplink, err := two.nl.LinkByName("eth0")
-		must(t, err)
-		former, err := two.nl.AddrList(uplink, netlink.FAMILY_V4)
-		must(t, err)
-		for i := range former {
-			must(t, two.nl.AddrDel(uplink, &former[i]))
-		}
-		up(t, two.space, "eth0", "192.168.100.77/24")
-		// The kernel takes the default route along with the address.
-		must(t, two.nl.RouteReplace(defaultVia(t, two.space, "eth0", outside4)))
-		two.spec.Addresses = []netip.Addr{addr("192.168.100.77"), two.spec.Addresses[1]}
-		must(t, two.dp.Reconfigure(context.Background(), two.spec))
-		one.syncPeers(t)
-		two.syncPeers(t)
-		for _, f := range families {
-			reach(t, a.space, far.ip(f), patience)
-			must(t, ping(far.space, a.ip(f)))
-		}
-	})
-}
-
-// TestAnUplinkThatFlapsAndIsRenamed: what the kernel took away with it is put back.
-func TestAnUplinkThatFlapsAndIsRenamed(t *testing.T) {
-	eachRouting(t, func(t *testing.T, w *world) {
-		one, two := w.nodes[0], w.nodes[1]
-		a, far := one.addPod(), two.addPod()
-		for _, name := range []string{"eth0", "wan0"} {
-			uplink, err := one.nl.LinkByIndex(one.uplinkIndex(t))
-			must(t, err)
-			must(t, one.nl.LinkSetDown(uplink))
-			must(t, one.nl.LinkSetName(uplink, name))
-			must(t, one.nl.LinkSetUp(uplink))
-			if _, err := one.nl.AddrList(uplink, netlink.FAMILY_V6); err == nil {
-				up(t, one.space, name, "fd64::1/64") // which goes when a device goes down
-			}
-			for _, gw := range []string{outside4, outside6} {
-				must(t, one.nl.RouteReplace(defaultVia(t, one.space, name, gw)))
-			}
-			must(t, one.dp.Reconfigure(context.Background(), one.spec))
-			one.syncPeers(t)
-			for _, f := range families {
-				must(t, ping(a.space, far.ip(f)))
-				must(t, ping(far.space, a.ip(f)))
-				must(t, ping(one.space, far.ip(f)))
-			}
-		}
-	})
-}
-
-func (n *node) uplinkIndex(t *testing.T) int {
+func deviceOf(t *testing.T, s space, name string) netlink.Link {
 	t.Helper()
-	for _, name := range []string{"eth0", "wan0"} {
-		if l, err := n.nl.LinkByName(name); err == nil {
-			return l.Attrs().Index
-		}
-	}
-	t.Fatal("no uplink")
-	return 0
-}
-
-// TestASmallerPath: what the way to a peer does not carry, its pods are told, to the byte.
-func TestASmallerPath(t *testing.T) {
-	const path = 1400
-	eachRouting(t, func(t *testing.T, w *world) {
-		one, two := w.nodes[0], w.nodes[1]
-		a, far := one.addPod(), two.addPod()
-		fits := path
-		if one.opts.Routing == datapath.RoutingTunnel {
-			fits -= 50
-		}
-		must(t, one.dp.SyncPeers(context.Background(), []datapath.Peer{{
-			Name: two.name, PodCIDRs: two.spec.PodCIDRs, Addresses: two.spec.Addresses, PathMTU: path,
-		}}))
-		for _, f := range families {
-			headers := map[string]int{"IPv4": 28, "IPv6": 48}[f]
-			at := netip.AddrPortFrom(far.ip(f), 7001)
-			udpServer(t, far.space, at)
-			if _, err := udpAsk(a.space, at, fits-headers, true); err != nil {
-				t.Errorf("%s: a packet of %d bytes: %v", f, fits, err)
-			}
-			if got := discoveredMTU(t, a, at, fits-headers+1); got != fits {
-				t.Errorf("%s: a packet that is a byte too big is answered with %d, want %d", f, got, fits)
-			}
-			tcp := netip.AddrPortFrom(far.ip(f), 7002)
-			tcpServer(t, far.space, tcp)
-			if _, err := tcpSend(a.space, tcp, bulk); err != nil {
-				t.Errorf("%s: TCP: %v", f, err)
-			}
-		}
-	})
-}
-
-// discoveredMTU sends a datagram that is too big until the sender knows what fits.
-func discoveredMTU(t *testing.T, from *pod, to netip.AddrPort, size int) int {
-	t.Helper()
-	c, err := udpDial(from.space, to, true)
+	l, err := s.nl.LinkByName(name)
 	must(t, err)
-	defer c.Close()
-	for until := time.Now().Add(patience); time.Now().Before(until); {
-		if _, err := c.Write(make([]byte, size)); errors.Is(err, unix.EMSGSIZE) {
-			raw, err := c.SyscallConn()
-			must(t, err)
-			level, option := unix.IPPROTO_IP, unix.IP_MTU
-			if to.Addr().Is6() {
-				level, option = unix.IPPROTO_IPV6, unix.IPV6_MTU
-			}
-			var mtu int
-			var opt error
-			must(t, raw.Control(func(fd uintptr) { mtu, opt = unix.GetsockoptInt(int(fd), level, option) }))
-			must(t, opt)
-			return mtu
-		}
-	}
-	t.Fatalf("nobody said that a datagram of %d bytes is too big", size)
-	return 0
+	return l
 }
 
-// TestSegmentsStayTogether: a bulk transfer crosses the network between nodes in packets
-// that are cut into segments at the very end, if at all.
-func TestSegmentsStayTogether(t *testing.T) {
-	for _, sh := range []struct {
-		name string
-		shape
-	}{{"tunnel over IPv4", shape{}}, {"tunnel over IPv6", shape{over6: true}}, {"native", shape{routing: datapath.RoutingNative}}} {
-		t.Run(sh.name, func(t *testing.T) {
-			w := newShapedWorld(t, 2, sh.shape)
-			a, far := w.nodes[0].addPod(), w.nodes[1].addPod()
+// TestNeighbourChangesItsMAC: connections find the other node again, without the agent,
+// as soon as the kernel knows of its new address.
+func TestNeighbourChangesItsMAC(t *testing.T) {
+	for _, c := range underlays {
+		t.Run(c.name, func(t *testing.T) {
+			w := newShapedWorld(t, 2, c.shape)
+			one, two := w.nodes[0], w.nodes[1]
+			a, far := one.addPod(), two.addPod()
+			var talks []echo
 			for _, f := range families {
-				at := netip.AddrPortFrom(far.ip(f), 7003)
-				tcpServer(t, far.space, at)
-				before := w.received(t, "port1")
-				if _, err := tcpSend(a.space, at, 4*bulk); err != nil {
-					t.Fatal(err)
-				}
-				after := w.received(t, "port1")
-				packets, volume := after.RxPackets-before.RxPackets, after.RxBytes-before.RxBytes
-				if mean := volume / packets; mean < 4*uplinkMTU {
-					t.Errorf("%s: packets of %d bytes on average: they were cut up on the way", f, mean)
+				talks = append(talks, newEcho(t, a, far, f))
+			}
+			// As a machine that takes over an address does, this one tells its neighbours.
+			must(t, two.Do(func() error {
+				return errors.Join(os.WriteFile("/proc/sys/net/ipv4/conf/eth0/arp_notify", []byte("1"), 0o644),
+					os.WriteFile("/proc/sys/net/ipv6/conf/eth0/ndisc_notify", []byte("1"), 0o644))
+			}))
+			eth0 := deviceOf(t, two.space, "eth0")
+			former := eth0.Attrs().HardwareAddr
+			must(t, two.nl.LinkSetHardwareAddr(eth0, net.HardwareAddr{2, 0xfa, 0x11, 0, 0, 0x77}))
+			if former.String() == deviceOf(t, two.space, "eth0").Attrs().HardwareAddr.String() {
+				t.Fatal("the MAC address did not change")
+			}
+			for i, e := range talks {
+				e.drain()
+				if took := e.await(t); took > 4*time.Second {
+					t.Errorf("%s: silent for %v", families[i], took)
+				} else {
+					t.Logf("%s: silent for %v", families[i], took)
 				}
 			}
 		})
 	}
 }
 
-// received are the counters of a port of the underlay.
-func (w *world) received(t *testing.T, port string) *netlink.LinkStatistics {
-	t.Helper()
-	l, err := w.outside.nl.LinkByName(port)
-	must(t, err)
-	return l.Attrs().Statistics
-}
-
-// TestAFullTable: whoever opens thousands of connections that nobody answers takes no
-// established connection's row, and everybody still gets through.
-func TestAFullTable(t *testing.T) {
-	w := newWorld(t, 1, false)
-	n := w.nodes[0]
-	opts := n.opts
-	opts.FlowEntries = 1024
-	victim, server, attacker := n.addPod(), n.addPod(), n.addPod()
-	n.restart(t, opts, []datapath.Endpoint{victim.ep, server.ep, attacker.ep})
-	const established = 50
-	var flows []net.Conn
-	for i := range established {
-		flows = append(flows, openEcho(t, victim, server, netip.AddrPortFrom(server.ip("IPv4"), uint16(8000+i))))
-	}
-	for _, c := range flows {
-		sayAndHear(t, c)
-	}
-	must(t, attacker.Do(func() error {
-		for port := range 8000 {
-			c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(victim.ip("IPv4"), uint16(20000+port))))
-			if err != nil {
-				return err
+// TestNodeChangesItsAddress: its peers hear of it by SyncPeers, itself by Reconfigure.
+func TestNodeChangesItsAddress(t *testing.T) {
+	for _, c := range underlays {
+		t.Run(c.name, func(t *testing.T) {
+			w := newShapedWorld(t, 2, c.shape)
+			one, two := w.nodes[0], w.nodes[1]
+			a, far := one.addPod(), two.addPod()
+			var talks []echo
+			for _, f := range families {
+				talks = append(talks, newEcho(t, a, far, f))
 			}
-			c.Write([]byte("x")) //nolint:errcheck // refused, which is the point
-			c.Close()
-		}
-		return nil
-	}))
-	rows, err := n.dp.FlowRows()
-	must(t, err)
-	if rows["established"] < established {
-		t.Errorf("of %d established connections %d have a row: %v", established, rows["established"], rows)
-	}
-	if n := flowEvents(t, n)["evicted_unanswered"]; n < 1000 {
-		t.Errorf("%d rows were given away, the attack was none", n)
-	}
-	for _, c := range flows {
-		sayAndHear(t, c)
-	}
-	must(t, ping(attacker.space, server.ip("IPv4")))
-	at := netip.AddrPortFrom(server.ip("IPv6"), 7004)
-	tcpServer(t, server.space, at)
-	if _, err := tcpSend(victim.space, at, bulk); err != nil {
-		t.Errorf("a new connection: %v", err)
+			eth0 := deviceOf(t, two.space, "eth0")
+			for i, pair := range [][2]string{{"192.168.100.2/24", "192.168.100.22/24"}, {"fd64::2/64", "fd64::22/64"}} {
+				former, err := netlink.ParseAddr(pair[0])
+				must(t, err)
+				must(t, two.nl.AddrDel(eth0, former))
+				up(t, two.space, "eth0", pair[1])
+				must(t, two.nl.RouteReplace(defaultVia(t, two.space, "eth0", []string{outside4, outside6}[i])))
+			}
+			changed := []netip.Addr{addr("192.168.100.22"), addr("fd64::22")}
+			two.spec.Addresses = changed[len(changed)-len(two.spec.Addresses):]
+			must(t, two.dp.Reconfigure(context.Background(), two.spec))
+			one.syncPeers(t)
+			for i, e := range talks {
+				e.drain()
+				if took := e.await(t); took > 2*time.Second {
+					t.Errorf("%s: silent for %v", families[i], took)
+				}
+			}
+			for _, f := range families {
+				at := netip.AddrPortFrom(far.ip(f), 7000)
+				checkPath(t, a.space, far.space, at.Addr(), a.ip(f))
+				checkPath(t, far.space, a.space, a.ip(f), far.ip(f))
+			}
+		})
 	}
 }
 
-func flowEvents(t *testing.T, n *node) map[string]uint64 {
-	t.Helper()
-	events, err := n.dp.FlowEvents()
-	must(t, err)
-	out := map[string]uint64{}
-	for _, e := range events {
-		out[e.Event] = e.Count
+// TestUplinkFlapsAndIsRenamed: what is known of the uplink is its index; connections go on
+// when it is up again, and the agent finds it under its new name.
+func TestUplinkFlapsAndIsRenamed(t *testing.T) {
+	for _, c := range underlays {
+		t.Run(c.name, func(t *testing.T) {
+			w := newShapedWorld(t, 2, c.shape)
+			one, two := w.nodes[0], w.nodes[1]
+			a, far := one.addPod(), two.addPod()
+			talk := newEcho(t, a, far, "IPv4")
+			eth0 := deviceOf(t, two.space, "eth0")
+			must(t, two.nl.LinkSetDown(eth0))
+			must(t, two.nl.LinkSetName(eth0, "lan7"))
+			up(t, two.space, "lan7")
+			// The kernel forgets IPv6 addresses and routes by a device that goes down; who
+			// keeps the node's network gives them anew.
+			if v6, err := netlink.ParseAddr("fd64::2/64"); err == nil {
+				two.nl.AddrDel(deviceOf(t, two.space, "lan7"), v6)
+			}
+			up(t, two.space, "lan7", "fd64::2/64")
+			for _, gw := range []string{outside4, outside6} {
+				must(t, two.nl.RouteReplace(defaultVia(t, two.space, "lan7", gw)))
+			}
+			must(t, two.dp.Reconfigure(context.Background(), two.spec))
+			two.syncPeers(t)
+			talk.drain()
+			if took := talk.await(t); took > 4*time.Second {
+				t.Errorf("silent for %v after the uplink was up", took)
+			}
+			for _, f := range families {
+				checkPath(t, a.space, far.space, far.ip(f), a.ip(f))
+				checkPath(t, far.space, w.outside, outsideIP(f), two.uplinkIP(f))
+			}
+		})
 	}
-	return out
 }
 
-func sayAndHear(t *testing.T, c net.Conn) {
+// TestSecondDefaultRoute: a better default route by another device is not that of pods.
+func TestSecondDefaultRoute(t *testing.T) {
+	for _, c := range underlays {
+		t.Run(c.name, func(t *testing.T) {
+			w := newShapedWorld(t, 2, c.shape)
+			one, two := w.nodes[0], w.nodes[1]
+			a, far := one.addPod(), two.addPod()
+			talk := newEcho(t, a, far, "IPv4")
+			other := netlink.NewVeth(netlink.LinkAttrs{Name: "other0"})
+			other.PeerName = "other1"
+			must(t, one.nl.LinkAdd(other))
+			up(t, one.space, "other1")
+			up(t, one.space, "other0", "172.31.0.1/24", "fd99::1/64")
+			for i, gw := range []string{outside4, outside6} {
+				worse := defaultVia(t, one.space, "eth0", gw)
+				must(t, one.nl.RouteDel(worse))
+				worse.Priority = 2000
+				must(t, one.nl.RouteAdd(worse))
+				better := defaultVia(t, one.space, "other0", []string{"172.31.0.254", "fd99::fe"}[i])
+				better.Priority = 10
+				must(t, one.nl.RouteAdd(better))
+			}
+			must(t, one.dp.Reconfigure(context.Background(), one.spec))
+			one.syncPeers(t)
+			talk.drain()
+			if took := talk.await(t); took > time.Second {
+				t.Errorf("silent for %v", took)
+			}
+			for _, f := range families {
+				t.Run(f+"/from a pod", func(t *testing.T) { checkPath(t, a.space, far.space, far.ip(f), a.ip(f)) })
+				t.Run(f+"/from the host", func(t *testing.T) { checkPath(t, one.space, far.space, far.ip(f), one.routerIP(f)) })
+			}
+		})
+	}
+}
+
+// TestUplinkGetsASmallerMTU: pods that are there follow, and so do new ones.
+func TestUplinkGetsASmallerMTU(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		shape
+		overhead int
+	}{{"tunnel", shape{}, 50}, {"tunnel over IPv6", shape{over6: true}, 70}, {"native", shape{routing: datapath.RoutingNative}, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newShapedWorld(t, 2, c.shape)
+			one, two := w.nodes[0], w.nodes[1]
+			a, far := one.addPod(), two.addPod()
+			must(t, one.nl.LinkSetMTU(deviceOf(t, one.space, "eth0"), 1400))
+			must(t, one.dp.Reconfigure(context.Background(), one.spec))
+			a.ep.MTU = 1400 - c.overhead
+			peer := one.asPeer()
+			peer.PathMTU = 1400
+			must(t, two.dp.SyncPeers(context.Background(), []datapath.Peer{peer}))
+			for _, f := range families {
+				checkMTU(t, a, far, f, 1400-c.overhead)
+				if _, err := tcpSend(far.space, serveTCP(t, a, f), bulk); err != nil {
+					t.Errorf("%s: to the node of the smaller MTU: %v", f, err)
+				}
+				if _, err := tcpSend(a.space, serveTCP(t, far, f), bulk); err != nil {
+					t.Errorf("%s: from the node of the smaller MTU: %v", f, err)
+				}
+			}
+			if later := one.addPod(); later.ep.MTU != 1400-c.overhead {
+				t.Errorf("a new pod has MTU %d, want %d", later.ep.MTU, 1400-c.overhead)
+			}
+		})
+	}
+}
+
+// serveTCP serves in a pod and returns where.
+func serveTCP(t *testing.T, p *pod, family string) netip.AddrPort {
 	t.Helper()
-	must(t, c.SetDeadline(time.Now().Add(patience)))
-	_, err := c.Write([]byte("ping"))
-	must(t, err)
-	_, err = c.Read(make([]byte, 4))
-	must(t, err)
+	at := netip.AddrPortFrom(p.ip(family), 7400)
+	tcpServer(t, p.space, at)
+	return at
 }
