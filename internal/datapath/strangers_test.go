@@ -12,6 +12,8 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-io/fairlead/internal/datapath"
 )
 
 // tunnelled is a UDP datagram in a tunnel packet, with whatever addresses.
@@ -202,5 +204,40 @@ func (s strangers) refused(t *testing.T, p tunnelled, reason string) {
 	}
 	if got := count(t, one, "from_overlay", reason) - before; got != 1 {
 		t.Errorf("%d packets were counted as %s, want 1", got, reason)
+	}
+}
+
+// TestOwnPodFromOutside: what comes from the network without a tunnel, and says that it is
+// of a pod of the node, is dropped.
+func TestOwnPodFromOutside(t *testing.T) {
+	for _, routing := range []datapath.Routing{datapath.RoutingTunnel, datapath.RoutingNative} {
+		w := newShapedWorld(t, 2, shape{routing: routing})
+		one := w.nodes[0]
+		a, b, far := one.addPod(), one.addPod(), w.nodes[1].addPod()
+		for _, f := range families {
+			at := netip.AddrPortFrom(a.ip(f), 7000)
+			server := inbox(t, a.space, at)
+			route := defaultVia(t, w.outside, "br0", one.uplinkIP(f).String())
+			route.Dst = &net.IPNet{IP: a.ip(f).AsSlice(), Mask: net.CIDRMask(a.ip(f).BitLen(), a.ip(f).BitLen())}
+			must(t, w.outside.nl.RouteAdd(route))
+			for _, spoofed := range []netip.Addr{b.ip(f), one.routerIP(f)} {
+				before := count(t, one, "from_uplink", "spoofed_source")
+				sendRaw(t, w.outside, a.ip(f), udpPacket(t, netip.AddrPortFrom(spoofed, 7100), at, []byte("bad")))
+				// It may wait for the bridge's link-local address, which is tentative at first.
+				for begin := time.Now(); count(t, one, "from_uplink", "spoofed_source") == before && time.Since(begin) < patience; {
+				}
+				client, err := udpDial(far.space, at, false)
+				must(t, err)
+				defer client.Close()
+				_, err = client.Write([]byte("good"))
+				must(t, err)
+				if got, from := next(t, server); got != "good" {
+					t.Errorf("%s: the pod got %q from %s", routing, got, from)
+				}
+				if got := count(t, one, "from_uplink", "spoofed_source") - before; got != 1 {
+					t.Errorf("%s: %d packets of %s were counted as spoofed, want 1", routing, got, spoofed)
+				}
+			}
+		}
 	}
 }
