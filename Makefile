@@ -105,7 +105,7 @@ test-unit: ## The inner loop: pure packages and protocols, under 2 minutes.
 	$(GOTEST) $(UNIT)
 
 .PHONY: test-bpf
-test-bpf: ## Verifier, packets through each program, namespaces joined by the real datapath (tcx and clsact), CNI x 1,000 (root).
+test-bpf: deps ## Verifier, packets through each program, namespaces joined by the real datapath (tcx and clsact), CNI x 1,000 (root).
 	@test "$$(id -u)" = 0 || { echo "test-bpf makes network namespaces and loads programs: run it as root"; exit 1; }
 	$(GOTEST) -p 1 -count=1 $(BPF)
 	FAIRLEAD_TEST_ATTACH=clsact $(GOTEST) -p 1 -count=1 -run '$(OVER_CLSACT)' ./internal/datapath
