@@ -34,6 +34,7 @@ func FuzzProgramsAndModelAgree(f *testing.F) {
 			return // the kernel takes no such packet for a run
 		}
 		n := nodes[int(which)%len(nodes)]
+		n.k.t = t
 		must(t, n.reset())
 		var steps []step
 		for _, h := range hooks[:min(len(hooks), mostMeetings)] {
