@@ -94,6 +94,7 @@ func (d *differential) meeting() met {
 	if d.oneIn(12) {
 		m.Segment = pickOf(d, []int{1, 8, 60, 500, 1390, 1398, 1410, 1430})
 	}
+	m.Tagged = d.oneIn(40)
 	if m.Hook == bpf.HookFromUplink {
 		d.toUplink(&m)
 	}
@@ -173,7 +174,7 @@ func (d *differential) toUplink(m *met) {
 	if m.Ifindex != d.n.space.uplink.index {
 		mac = d.n.space.former.mac
 	}
-	m.Mine, m.Tagged = !d.oneIn(10), d.oneIn(30)
+	m.Mine = !d.oneIn(10)
 	if !m.Mine {
 		mac[5] ^= 2
 	}

@@ -94,6 +94,9 @@ func withMACs(p []byte, to, from MAC) []byte {
 }
 
 func (w *World) fromPod(m Meeting, p []byte, now uint32) Outcome {
+	if m.Tagged {
+		return drop(p, bpf.ReasonDropProtocol) // a pod's link has no VLANs
+	}
 	q, isPlain := readPlain(p, ethernet, etherType(p))
 	switch {
 	case isPlain:
