@@ -8,7 +8,7 @@ import (
 )
 
 // mostReplays bounds how long a difference is made smaller.
-const mostReplays = 3000
+const mostReplays = 1000
 
 // replay does steps on a node that is as its shape says, and returns the difference that
 // they end in, nil for none. A difference at an earlier step ends them there.
