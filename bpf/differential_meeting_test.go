@@ -41,7 +41,12 @@ func (d *differential) next() step {
 	case d.oneIn(120):
 		return d.change()
 	case d.oneIn(60):
-		return step{Age: &age{Row: d.r.IntN(len(d.n.world.Table)), Seen: pickOf(d, []uint32{1, 9, 10, 11, 31, 61, 241, 281, 6941}), Checked: uint32(d.r.IntN(2))}}
+		// As long as each of the lives of connections, or a tick longer.
+		a := &age{Row: d.r.IntN(len(d.n.world.Table)), Seen: pickOf(d, []uint32{1, 10, 30, 60, 240, 280, 6940}) + uint32(d.r.IntN(2)), Checked: uint32(d.r.IntN(2))}
+		if d.oneIn(2) {
+			a.Row = everyRow
+		}
+		return step{Age: a}
 	}
 	if d.oneIn(150) {
 		return step{Answered: true}

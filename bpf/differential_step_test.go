@@ -44,11 +44,13 @@ type change struct {
 	AsPeer     bool
 }
 
-// age lets time pass for one row of the table of connections.
+// age lets time pass for rows of the table of connections.
 type age struct {
-	Row           int
+	Row           int    // everyRow: all
 	Seen, Checked uint32 // ticks
 }
+
+const everyRow = -1
 
 func (s step) String() string {
 	switch {
@@ -102,14 +104,12 @@ func (n *node) apply(s step) (model.Outcome, error) {
 	case s.Change != nil:
 		return model.Outcome{}, n.change(*s.Change)
 	case s.Age != nil:
-		row := &n.world.Table[s.Age.Row]
-		row.Seen -= s.Age.Seen
-		for i := range row.Path {
-			if k := row.Path[i].Kind; k == bpf.PathNative || k == bpf.PathTunnel {
-				row.Path[i].Checked -= s.Age.Checked
+		for i := range n.world.Table {
+			if s.Age.Row == i || s.Age.Row == everyRow {
+				s.Age.pass(&n.world.Table[i])
 			}
 		}
-		return model.Outcome{}, n.k.maps["fl_connections"].Put(uint32(s.Age.Row), *row)
+		return model.Outcome{}, n.putTable()
 	case s.Answered:
 		for i := range n.world.Table {
 			n.world.Table[i].Flags |= bpf.ConnectionSeen | bpf.ConnectionSeen<<1
@@ -117,6 +117,16 @@ func (n *node) apply(s step) (model.Outcome, error) {
 		return model.Outcome{}, n.putTable()
 	}
 	return n.meet(*s.Packet)
+}
+
+// pass lets time pass for a row.
+func (a age) pass(row *bpf.Connection) {
+	row.Seen -= a.Seen
+	for i := range row.Path {
+		if k := row.Path[i].Kind; k == bpf.PathNative || k == bpf.PathTunnel {
+			row.Path[i].Checked -= a.Checked
+		}
+	}
 }
 
 func (n *node) change(c change) error {
