@@ -55,7 +55,7 @@ func (d *differential) next() step {
 	return step{Packet: &m}
 }
 
-// change returns a change of the world; for pods' ranges also by a byte or two of the MTU.
+// change returns a change of the node's rows, or of the epoch alone.
 func (d *differential) change() step {
 	c := &change{}
 	switch d.r.IntN(8) {
