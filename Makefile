@@ -142,7 +142,7 @@ bench-short: bin/bench ## Fail when a ratio to the kernel's own paths misses its
 	bin/bench -short
 
 .PHONY: packets
-packets: ## A million random packets through every program, against the model in plain Go (root, 10 minutes).
+packets: ## A million random packets through every program, against the model in plain Go; FAIRLEAD_PACKET_SEED repeats a run (root, 5 minutes).
 	FAIRLEAD_PACKET_CASES=1000000 $(GO) test -count=1 -timeout 60m -v -run TestProgramsAndModelAgree ./bpf
 
 .PHONY: fuzz

@@ -5,6 +5,7 @@ package bpf_test
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -33,25 +34,27 @@ func (d *differential) packet(hook bpf.Hook) []byte {
 	return d.transport(src, dst)
 }
 
-func pickOf[T any](d *differential, all []T) T { return all[d.r.IntN(len(all))] }
-
 // ends returns source and destination of one family.
 func (d *differential) ends(hook bpf.Hook) (src, dst netip.Addr) {
-	here, elsewhere := ownPods, farPods
+	here, elsewhere := ownPods, append(farPods[:len(farPods):len(farPods)], ownPods...)
 	if hook == bpf.HookFromOverlay || hook == bpf.HookFromUplink {
 		here, elsewhere = farPods, ownPods
 	}
 	for {
 		src, dst = pickOf(d, here), pickOf(d, elsewhere)
-		switch d.r.IntN(12) {
+		switch d.r.IntN(16) {
 		case 0:
 			src = pickOf(d, moreOutside)
 		case 1:
 			dst = pickOf(d, moreOutside)
 		case 2:
-			dst = pickOf(d, append(unusedOwn, gateways...))
-		case 3, 4, 5:
+			dst = pickOf(d, slices.Concat(unusedOwn, gateways))
+		case 3:
 			src, dst = pickOf(d, ownPods), pickOf(d, ownPods)
+		case 4:
+			src, dst = dst, src
+		case 5:
+			src, dst = pickOf(d, farPods), pickOf(d, farPods)
 		}
 		if src.Is4() == dst.Is4() {
 			return src, dst
@@ -59,17 +62,22 @@ func (d *differential) ends(hook bpf.Hook) (src, dst netip.Addr) {
 	}
 }
 
-var somePorts = []uint16{1000, 1001, 80}
+var somePorts = []uint16{80, 256, 443, 1000, 1001, 5353, 40000, 40001}
 
 // transport returns a TCP or UDP packet of a random length.
 func (d *differential) transport(src, dst netip.Addr) []byte {
 	sport, dport := pickOf(d, somePorts), pickOf(d, somePorts)
 	body := gopacket.Payload(make([]byte, d.length(dst)))
 	proto := layers.IPProtocolTCP
-	flags := d.r.IntN(64)
+	flags := d.r.IntN(256)
 	var layer gopacket.SerializableLayer = &layers.TCP{
 		SrcPort: layers.TCPPort(sport), DstPort: layers.TCPPort(dport), Window: 100,
-		FIN: flags&1 != 0 && flags&32 != 0, SYN: flags&2 != 0, RST: flags&4 != 0 && flags&32 != 0, PSH: flags&8 != 0, ACK: flags&16 != 0,
+		FIN: flags&0xe1 == 1, SYN: flags&2 != 0, RST: flags&0xe4 == 4, PSH: flags&8 != 0, ACK: flags&16 != 0,
+	}
+	if tcp := layer.(*layers.TCP); d.r.IntN(4) == 0 {
+		for range d.r.IntN(11) {
+			tcp.Options = append(tcp.Options, layers.TCPOption{OptionType: 99, OptionLength: 4, OptionData: []byte{0, 0}})
+		}
 	}
 	if d.r.IntN(2) == 0 {
 		proto = layers.IPProtocolUDP
@@ -93,7 +101,7 @@ func (d *differential) length(dst netip.Addr) int {
 		if dst.Is6() {
 			headers = 60
 		}
-		for p, r := range d.world.Ranges {
+		for p, r := range d.n.world.Ranges {
 			if p.Contains(dst) && r.MTU > headers {
 				return r.MTU - headers + d.r.IntN(3) - 1
 			}
@@ -167,6 +175,43 @@ func (d *differential) neighbour(src netip.Addr) []byte {
 	head := ip(src, pickOf(d, []netip.Addr{netip.MustParseAddr("ff02::1:ff00:1"), gateway6}), layers.IPProtocolICMPv6)
 	head[1].(*layers.IPv6).HopLimit = uint8(255 - d.r.IntN(6)/5)
 	return d.serialize(append(head, gopacket.Payload(body))...)
+}
+
+// transportOf returns the offset of the transport header behind a plain IP header.
+func transportOf(p []byte) int {
+	if p[12] == 8 {
+		return 34
+	}
+	return 54
+}
+
+// answerTo returns a packet with its ends exchanged.
+func answerTo(p []byte) []byte {
+	out := slices.Clone(p)
+	size, at := 4, 26
+	if p[12] != 8 {
+		size, at = 16, 22
+	}
+	copy(out[at:], p[at+size:at+2*size])
+	copy(out[at+size:], p[at:at+size])
+	if t := transportOf(p); len(p) >= t+4 {
+		copy(out[t:], p[t+2:t+4])
+		copy(out[t+2:], p[t:t+2])
+	}
+	return out
+}
+
+// otherFlags gives a TCP packet, for some, others.
+func (d *differential) otherFlags(p []byte) {
+	t := transportOf(p)
+	protocol := p[23]
+	if t == 54 {
+		protocol = p[20]
+	}
+	if protocol != 6 || len(p) <= t+13 {
+		return
+	}
+	p[t+13] = pickOf(d, []byte{0x10, 0x10, 0x10, 0x10, 0x10, 0x18, 0x02, 0x12, 0x11, byte(d.r.IntN(256))})
 }
 
 // fragment makes a fragment of a packet: by the field of IPv4, or a header of IPv6.

@@ -110,8 +110,11 @@ func (k *kernel) load(hook bpf.Hook, spec *ebpf.CollectionSpec) {
 	shared := map[string]*ebpf.Map{}
 	for name, m := range spec.Maps {
 		m.Pinning = ebpf.PinNone
-		if name == "fl_connections" {
+		switch name {
+		case "fl_connections":
 			m.MaxEntries = k.entries
+		case "fl_via_stack":
+			m.MaxEntries = 8192 // tests look at all rows
 		}
 		if one, ok := k.maps[name]; ok {
 			shared[name] = one
@@ -154,10 +157,11 @@ func (k *kernel) load(hook bpf.Hook, spec *ebpf.CollectionSpec) {
 // does, and goes on with next.
 func (k *kernel) withTunnelKey(next *ebpf.Program, vni uint32, sender netip.Addr) *ebpf.Program {
 	k.t.Helper()
-	jump, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
-	must(k.t, err)
-	k.closers = append(k.closers, func() { jump.Close() })
-	must(k.t, jump.Put(uint32(0), uint32(next.FD())))
+	return k.after(setTunnelKey(vni, sender), next)
+}
+
+// setTunnelKey gives the packet, whose context is in R6, a tunnel key.
+func setTunnelKey(vni uint32, sender netip.Addr) asm.Instructions {
 	// struct bpf_tunnel_key. What the sender calls its own address is the remote one to
 	// the receiver.
 	const size, local, flagIPv6 = 44, 28, 1
@@ -170,21 +174,34 @@ func (k *kernel) withTunnelKey(next *ebpf.Program, vni uint32, sender netip.Addr
 		copy(key[local:], sender.AsSlice())
 		flags = flagIPv6
 	}
-	code := asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1)}
+	var code asm.Instructions
 	for i := 0; i < len(key); i += 8 {
 		code = append(code, asm.LoadImm(asm.R1, int64(binary.NativeEndian.Uint64(key[i:])), asm.DWord),
 			asm.StoreMem(asm.RFP, int16(i-len(key)), asm.R1, asm.DWord))
 	}
-	code = append(code,
+	return append(code,
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, int32(-len(key))),
 		asm.Mov.Imm(asm.R3, size), asm.Mov.Imm(asm.R4, flags),
 		asm.FnSkbSetTunnelKey.Call(),
+	)
+}
+
+// after returns a program that runs code, which finds its context in R6, and goes on with
+// next.
+func (k *kernel) after(code asm.Instructions, next *ebpf.Program) *ebpf.Program {
+	k.t.Helper()
+	jump, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	must(k.t, err)
+	k.closers = append(k.closers, func() { jump.Close() })
+	must(k.t, jump.Put(uint32(0), uint32(next.FD())))
+	all := append(asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1)}, code...)
+	all = append(all,
 		asm.Mov.Reg(asm.R1, asm.R6), asm.LoadMapPtr(asm.R2, jump.FD()), asm.Mov.Imm(asm.R3, 0),
 		asm.FnTailCall.Call(),
 		asm.Mov.Imm(asm.R0, -1), asm.Return(),
 	)
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "with_key", Type: ebpf.SchedCLS, Instructions: code, License: "GPL"})
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "prelude", Type: ebpf.SchedCLS, Instructions: all, License: "GPL"})
 	must(k.t, err)
 	k.closers = append(k.closers, func() { prog.Close() })
 	return prog

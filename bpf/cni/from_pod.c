@@ -102,6 +102,10 @@ int from_pod(struct __sk_buff *skb)
 
 	if (!s)
 		return TC_ACT_SHOT;
+	/* The kernel keeps a tag apart from the packet, and would put it on the tunnel packet:
+	 * the pod would choose a VLAN of the uplink. */
+	if (skb->vlan_present)
+		return drop(skb, HOOK_FROM_POD, REASON_DROP_PROTOCOL);
 	if (quick_parse(data + ETH_HLEN, end, skb->protocol, &c.packet) == 0) {
 		set_course(&c, s);
 		action = known_way(skb, &c);

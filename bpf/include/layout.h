@@ -163,7 +163,7 @@ enum reason {
 	/* dropped: everything from REASON_DROP on */
 	REASON_DROP = 16,
 	REASON_DROP_TRUNCATED = 16, /* headers end before they should */
-	REASON_DROP_PROTOCOL = 17, /* neither ARP nor IP */
+	REASON_DROP_PROTOCOL = 17, /* neither ARP nor IP, or from a pod with a VLAN's tag */
 	REASON_DROP_SOURCE = 18, /* not the pod's own address, or of this node and from outside */
 	REASON_DROP_NEIGHBOUR = 19, /* ARP or neighbour discovery for other than the gateway */
 	REASON_DROP_MULTICAST = 20, /* multicast and broadcast are not carried */

@@ -3,7 +3,6 @@
 package model
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"slices"
 
@@ -29,6 +28,13 @@ type Meeting struct {
 	Sender netip.Addr
 	// Mine tells that the packet's MAC address is that of the device.
 	Mine bool
+	// Tagged tells that it belongs to a VLAN.
+	Tagged bool
+	// Past tells that it carries from_pod's mark of packets that were not in the stack.
+	Past bool
+	// Segment is the payload of those packets that this one is yet to be cut into, in bytes;
+	// 0: it is whole.
+	Segment int
 }
 
 // Outcome is what becomes of a packet.
@@ -38,24 +44,26 @@ type Outcome struct {
 	AnyMACs bool // the first 12 bytes are yet to be written by the kernel
 	Counted bool
 	Reason  bpf.Reason
-	// Created and DecidedAnew are what the table of connections counts; PerhapsAnew that a
-	// way to another node is decided anew once in each tick.
-	Created, DecidedAnew, PerhapsAnew bool
+	// Events are what the table of connections counts.
+	Events []bpf.FlowEvent
+	// Noted is the flow that is noted to go via the stack, if it was not before.
+	Noted *bpf.Flow
 }
 
-// Decide says what becomes of a packet, and changes what the world remembers.
-func (w *World) Decide(m Meeting, p []byte) Outcome {
+// Decide says what becomes of a packet that is met at a tick, and changes what the world
+// remembers.
+func (w *World) Decide(m Meeting, p []byte, now uint32) Outcome {
 	switch m.Hook {
 	case bpf.HookFromPod:
-		return w.fromPod(m, p)
+		return w.fromPod(m, p, now)
 	case bpf.HookToPod:
 		return w.toPod(p)
 	case bpf.HookFromOverlay:
-		return w.fromOverlay(m, p)
+		return w.fromOverlay(m, p, now)
 	case bpf.HookToOverlay:
 		return w.toOverlay(m, p)
 	case bpf.HookFromUplink:
-		return w.fromUplink(m, p)
+		return w.fromUplink(m, p, now)
 	}
 	return w.toUplink(m, p)
 }
@@ -85,7 +93,10 @@ func withMACs(p []byte, to, from MAC) []byte {
 	return out
 }
 
-func (w *World) fromPod(m Meeting, p []byte) Outcome {
+func (w *World) fromPod(m Meeting, p []byte, now uint32) Outcome {
+	if m.Tagged {
+		return drop(p, bpf.ReasonDropProtocol) // a pod's link has no VLANs
+	}
 	q, isPlain := readPlain(p, ethernet, etherType(p))
 	switch {
 	case isPlain:
@@ -107,7 +118,7 @@ func (w *World) fromPod(m Meeting, p []byte) Outcome {
 		return drop(p, bpf.ReasonDropSource)
 	}
 	ep, here := w.Endpoints[x.dst]
-	prefix, r, known := w.rangeOf(x.dst)
+	_, r, known := w.rangeOf(x.dst)
 	switch {
 	case !here && (!known || r.Local):
 		return pass(p, bpf.ReasonStack)
@@ -118,134 +129,92 @@ func (w *World) fromPod(m Meeting, p []byte) Outcome {
 	case here:
 		out := redirect(withMACs(p, ep.MAC, w.Router), bpf.ReasonLocal)
 		if isPlain {
-			w.remember(&out, q, w.podPath(ep, m.Ifindex, 0), netip.Addr{})
+			w.remember(&out, q, w.podPath(ep, m.Ifindex, 0), netip.Addr{}, now, false)
 		}
 		return out
-	case len(p)-ethernet > r.MTU:
+	case ipSize(m, p, q, isPlain) > r.MTU:
 		return pass(p, bpf.ReasonTooBig)
 	}
-	return w.toNode(m, p, q, isPlain, prefix, r)
+	return w.toNode(m, p, q, isPlain, x.dst, r, now)
 }
 
 func (w *World) podPath(ep Endpoint, from uint32, flags uint8) bpf.Path {
 	return bpf.Path{From: from, Ifindex: ep.Ifindex, ToMac: ep.MAC, FromMac: w.Router, Mtu: 0xffff, Kind: bpf.PathPod, Flags: flags}
 }
 
+// longestHeaders are those of IP and TCP with all options, for packets that are not looked
+// into.
+const longestHeaders = 120
+
+// ipSize is that of the IP packet, or of the largest that it is yet to be cut into.
+func ipSize(m Meeting, p []byte, q plain, isPlain bool) int {
+	switch {
+	case m.Segment == 0:
+		return len(p) - ethernet
+	case isPlain:
+		return q.headers + m.Segment
+	}
+	return longestHeaders + m.Segment
+}
+
 // toNode sends a pod's packet to another node.
-func (w *World) toNode(m Meeting, p []byte, q plain, isPlain bool, prefix netip.Prefix, r Range) Outcome {
-	hop, ok := w.NativeHops[prefix]
-	path := bpf.Path{From: m.Ifindex, Mtu: uint16(r.MTU), Kind: bpf.PathNative}
+func (w *World) toNode(m Meeting, p []byte, q plain, isPlain bool, dst netip.Addr, r Range, now uint32) Outcome {
+	path := bpf.Path{From: m.Ifindex, Mtu: uint16(r.MTU), Kind: bpf.PathNative, Checked: now}
+	hop, ok := w.nativeHop(dst)
 	if !r.Native {
 		path.Kind = bpf.PathTunnel
 		hop, ok = w.TunnelHops[r.Tunnel]
 		ok = ok && w.Uplink != 0
 	}
-	path.Ifindex, path.ToMac, path.FromMac = hop.Ifindex, hop.To, hop.From
+	if !ok && r.Native {
+		return pass(p, bpf.ReasonStack)
+	}
+	toDevice := redirect(withMACs(p, w.Router, w.Router), bpf.ReasonTunnel)
+	if !ok {
+		return toDevice
+	}
 	var out Outcome
 	switch {
-	case !ok && r.Native:
-		return pass(p, bpf.ReasonStack)
-	case !ok:
-		return redirect(withMACs(p, w.Router, w.Router), bpf.ReasonTunnel)
 	case r.Native:
 		out = redirect(withMACs(p, hop.To, hop.From), bpf.ReasonNative)
+		out.AnyMACs = !hop.Resolved
+	case m.Segment != 0:
+		out = toDevice // a test run cannot say what kind of segments, and the kernel must know
 	default:
 		port := uint16(0xc000) // of what has no connection
 		if isPlain {
 			port |= uint16(Hash(q.flow, Seed)>>16) & 0x3fff
 		}
 		out = redirect(w.outer(p, hop, r.Tunnel, port), bpf.ReasonTunnel)
+		out.AnyMACs = !hop.Resolved
 	}
-	out.AnyMACs = !hop.Resolved
 	if isPlain && hop.Resolved {
-		w.remember(&out, q, path, r.Tunnel)
+		path.Ifindex, path.ToMac, path.FromMac = hop.Ifindex, hop.To, hop.From
+		w.remember(&out, q, path, r.Tunnel, now, false)
 	}
 	return out
-}
-
-func (w *World) answerARP(m Meeting, p []byte) Outcome {
-	if len(p) < ethernet+28 {
-		return drop(p, bpf.ReasonDropTruncated)
-	}
-	a := p[ethernet:]
-	sender, target := netip.AddrFrom4([4]byte(a[14:])), netip.AddrFrom4([4]byte(a[24:]))
-	if binary.BigEndian.Uint16(a) != 1 || binary.BigEndian.Uint16(a[2:]) != typeIPv4 || binary.BigEndian.Uint16(a[6:]) != 1 || !slices.Contains(w.Gateways, target) {
-		return drop(p, bpf.ReasonDropNeighbour)
-	}
-	if !w.owns(m.Ifindex, sender) {
-		return drop(p, bpf.ReasonDropSource)
-	}
-	out := slices.Clone(p)
-	copy(out, a[8:14])
-	copy(out[6:], w.Router[:])
-	b := out[ethernet:]
-	b[7] = 2
-	copy(b[8:], w.Router[:])
-	copy(b[14:], target.AsSlice())
-	copy(b[18:], a[8:18])
-	return redirect(out, bpf.ReasonARPReply)
-}
-
-func (w *World) answerND(m Meeting, p []byte) Outcome {
-	const solicitation, advertisement = ethernet + header6 + 24, ethernet + header6 + 32
-	if len(p) < solicitation {
-		return drop(p, bpf.ReasonDropTruncated)
-	}
-	ip, nd := p[ethernet:], p[ethernet+header6:]
-	target, sender := netip.AddrFrom16([16]byte(nd[8:])), netip.AddrFrom16([16]byte(ip[8:]))
-	if nd[0] != 135 || nd[1] != 0 || ip[7] != 255 || !slices.Contains(w.Gateways, target) {
-		return drop(p, bpf.ReasonDropNeighbour)
-	}
-	if !sender.IsLinkLocalUnicast() && !w.owns(m.Ifindex, sender) {
-		return drop(p, bpf.ReasonDropSource)
-	}
-	out := make([]byte, advertisement)
-	copy(out, p[6:12])
-	copy(out[6:], w.Router[:])
-	copy(out[12:], p[12:14])
-	ip, nd = out[ethernet:], out[ethernet+header6:]
-	ip[0], ip[5], ip[6], ip[7] = 0x60, 32, 58, 255
-	copy(ip[8:], target.AsSlice())
-	copy(ip[24:], sender.AsSlice())
-	nd[0], nd[4] = 136, 0xe0
-	copy(nd[8:], target.AsSlice())
-	nd[24], nd[25] = 2, 1
-	copy(nd[26:], w.Router[:])
-	binary.BigEndian.PutUint16(nd[2:], checksum(ip[8:40], []byte{0, 0, 0, 32, 0, 0, 0, 58}, nd))
-	return redirect(out, bpf.ReasonNDReply)
-}
-
-// checksum is that of the Internet (RFC 1071).
-func checksum(parts ...[]byte) uint16 {
-	var sum uint32
-	for _, b := range parts {
-		for i := 0; i+1 < len(b); i += 2 {
-			sum += uint32(binary.BigEndian.Uint16(b[i:]))
-		}
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
 }
 
 func (w *World) toPod(p []byte) Outcome {
 	if !isIP(p) {
 		return pass(p, bpf.ReasonOther)
 	}
+	out := pass(p, bpf.ReasonDelivered)
 	if x, ok := parsePacket(p); ok {
-		w.note(x)
+		out.Noted = w.note(x)
 	}
-	return pass(p, bpf.ReasonDelivered)
+	return out
 }
 
-// note remembers a flow that came out of the stack; its connection's row is free then.
-func (w *World) note(x parsed) {
+// note remembers a flow that came out of the stack, and returns it; its connection's row is
+// free then.
+func (w *World) note(x parsed) *bpf.Flow {
 	if !x.hasFlow || x.icmpError || !w.isPod(x.src) || w.Noted[x.flow] {
-		return
+		return nil
 	}
 	w.Noted[x.flow] = true
-	delete(w.Rows, x.flow)
+	w.Table.forget(x.flow)
+	return &x.flow
 }
 
 func (w *World) toOverlay(m Meeting, p []byte) Outcome {
@@ -265,12 +234,13 @@ func (w *World) toOverlay(m Meeting, p []byte) Outcome {
 	if _, r, known := w.rangeOf(x.dst); !known || r.Local {
 		return drop(p, bpf.ReasonDropNoPeer)
 	}
-	w.note(x)
-	return pass(p, bpf.ReasonTunnel)
+	out := pass(p, bpf.ReasonTunnel)
+	out.Noted = w.note(x)
+	return out
 }
 
 func (w *World) toUplink(m Meeting, p []byte) Outcome {
-	if m.Ingress == 0 || !isIP(p) {
+	if m.Past || m.Ingress == 0 || !isIP(p) {
 		return quiet(p)
 	}
 	x, ok := parsePacket(p)
@@ -280,11 +250,12 @@ func (w *World) toUplink(m Meeting, p []byte) Outcome {
 	if _, r, known := w.rangeOf(x.dst); !known || r.Local {
 		return quiet(p)
 	}
-	w.note(x)
-	return pass(p, bpf.ReasonNative)
+	out := pass(p, bpf.ReasonNative)
+	out.Noted = w.note(x)
+	return out
 }
 
-func (w *World) fromOverlay(m Meeting, p []byte) Outcome {
+func (w *World) fromOverlay(m Meeting, p []byte, now uint32) Outcome {
 	if !m.Key || m.VNI != w.VNI {
 		return drop(p, bpf.ReasonDropVNI)
 	}
@@ -322,17 +293,17 @@ func (w *World) fromOverlay(m Meeting, p []byte) Outcome {
 	}
 	out := redirect(withMACs(p, ep.MAC, w.Router), bpf.ReasonLocal)
 	if q, ok := readPlain(p, ethernet, etherType(p)); ok && w.Uplink != 0 {
-		w.remember(&out, q, w.podPath(ep, w.Uplink, bpf.PathFromTunnel), m.Sender)
+		w.remember(&out, q, w.podPath(ep, w.Uplink, bpf.PathFromTunnel), m.Sender, now, true)
 	}
 	return out
 }
 
-func (w *World) fromUplink(m Meeting, p []byte) Outcome {
-	if !m.Mine {
+func (w *World) fromUplink(m Meeting, p []byte, now uint32) Outcome {
+	if !m.Mine || m.Tagged {
 		return quiet(p)
 	}
 	if inner, sender, ok := w.tunnelPacket(p); ok {
-		return w.fromTunnel(m, p, inner, sender)
+		return w.fromTunnel(m, p, inner, sender, now)
 	}
 	x, ok := parsePacket(p)
 	if !isIP(p) || !w.isForPods(p) {
@@ -355,7 +326,7 @@ func (w *World) fromUplink(m Meeting, p []byte) Outcome {
 	}
 	out := redirect(withMACs(p, ep.MAC, w.Router), bpf.ReasonLocal)
 	if q, ok := readPlain(p, ethernet, etherType(p)); ok {
-		w.remember(&out, q, w.podPath(ep, m.Ifindex, 0), netip.Addr{})
+		w.remember(&out, q, w.podPath(ep, m.Ifindex, 0), netip.Addr{}, now, false)
 	}
 	return out
 }

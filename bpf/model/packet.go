@@ -27,6 +27,8 @@ const (
 
 func etherType(p []byte) int { return int(binary.BigEndian.Uint16(p[12:])) }
 
+const protocolUDP = unix.IPPROTO_UDP
+
 // mostExtensions is how many IPv6 extension headers are followed.
 const mostExtensions = 6
 
@@ -202,6 +204,7 @@ type plain struct {
 	flow      bpf.Flow
 	direction int
 	tcp       uint8 // its flags
+	headers   int   // bytes of IP and transport
 }
 
 // readPlain returns false for what gets no row.
@@ -232,6 +235,9 @@ func readPlain(p []byte, offset, kind int) (plain, bool) {
 	}
 	if n.protocol == unix.IPPROTO_TCP {
 		out.tcp = p[n.offset+13]
+		out.headers = length + int(p[n.offset+12]>>4)*4
+	} else {
+		out.headers = length + 8
 	}
 	sport, dport, _ := readPorts(p, n)
 	out.flow, out.direction = flowOf(n.src, n.dst, sport, dport, n.protocol)

@@ -8,48 +8,162 @@ import (
 	"github.com/fairlead-io/fairlead/bpf"
 )
 
-// remember writes a connection's row as it is after a packet, and tells what the table
-// counts: nothing when the path was known.
-func (w *World) remember(out *Outcome, q plain, path bpf.Path, remote netip.Addr) {
-	row, known := w.Rows[q.flow]
-	if !known {
-		row = &bpf.Connection{Flow: q.flow}
-		w.Rows[q.flow] = row
+// Lives of connections after their last packet, in ticks of 2^30 ns: what RFC 5382 and RFC
+// 4787 ask for.
+const (
+	lifeEstablished   = 6940
+	lifeOpening       = 60
+	lifeClosing       = 240
+	lifeClosed        = 10
+	lifeUDPAnswered   = 280
+	lifeUDPUnanswered = 30
+)
+
+// Table is what is remembered of connections: a connection may stand in the bpf.FlowWays
+// rows from that of its hash on.
+type Table []bpf.Connection
+
+// NewTable returns an empty table; rows is a power of two.
+func NewTable(rows uint32) Table { return make(Table, rows) }
+
+// ways returns the rows that a flow may have.
+func (t Table) ways(f bpf.Flow) []*bpf.Connection {
+	all := make([]*bpf.Connection, bpf.FlowWays)
+	for i := range all {
+		all[i] = &t[(int(Hash(f, Seed))+i)%len(t)]
 	}
-	current := known && row.Epoch == w.Epoch
-	if !current {
-		row.Path[0].Kind, row.Path[1].Kind = bpf.PathNone, bpf.PathNone
+	return all
+}
+
+// find returns the row of a flow, nil for none.
+func (t Table) find(f bpf.Flow) *bpf.Connection {
+	for _, row := range t.ways(f) {
+		if row.Flow == f {
+			return row
+		}
 	}
-	former := row.Path[q.direction]
-	row.Epoch = w.Epoch
-	if remote.IsValid() && (path.Kind == bpf.PathTunnel || path.Flags&bpf.PathFromTunnel != 0) {
-		row.Remote = bpf.AddressOf(remote)
-	}
-	row.Path[q.direction] = path
-	saw(row, q)
-	switch {
-	case !known:
-		out.Created = true
-	case !current || former != path || path.Flags&bpf.PathFromTunnel != 0:
-		out.DecidedAnew = true // the tunnel device's program decides each time
-	case path.Kind != bpf.PathPod:
-		out.PerhapsAnew = true
+	return nil
+}
+
+// forget frees the row of a flow.
+func (t Table) forget(f bpf.Flow) {
+	if row := t.find(f); row != nil {
+		row.Flow.Protocol = 0
 	}
 }
 
-// saw notes what a packet says of its connection's state.
-func saw(row *bpf.Connection, q plain) {
-	const fin, syn, rst, ack = 1, 2, 4, 16
-	flags := row.Flags
-	if q.tcp&(syn|ack) == syn {
-		flags = 0
+// claim says how gladly a row is given away; the larger, the more.
+type claim struct {
+	rank claimRank
+	idle uint32 // ticks
+}
+
+type claimRank int
+
+const (
+	isEstablished claimRank = iota // never
+	isUnanswered
+	isClosed
+	isOver
+	isFree
+)
+
+func (c claim) before(other claim) bool {
+	return c.rank > other.rank || c.rank == other.rank && c.idle > other.idle
+}
+
+func claimOf(row *bpf.Connection, now uint32) claim {
+	const fins = bpf.ConnectionFin | bpf.ConnectionFin<<1
+	const seen = bpf.ConnectionSeen | bpf.ConnectionSeen<<1
+	idle := uint32(max(0, int32(now-row.Seen)))
+	closed := row.Flags&bpf.ConnectionRst != 0 || row.Flags&fins == fins
+	answered := row.Flags&seen == seen
+	life := uint32(lifeOpening)
+	switch udp := row.Flow.Protocol == protocolUDP; {
+	case udp && answered:
+		life = lifeUDPAnswered
+	case udp:
+		life = lifeUDPUnanswered
+	case closed:
+		life = lifeClosed
+	case row.Flags&fins != 0:
+		life = lifeClosing
+	case answered:
+		life = lifeEstablished
 	}
-	flags |= bpf.ConnectionSeen << q.direction
+	switch {
+	case row.Flow.Protocol == 0:
+		return claim{isFree, idle}
+	case idle > life:
+		return claim{isOver, idle}
+	case closed:
+		return claim{isClosed, idle}
+	case answered:
+		return claim{isEstablished, 0}
+	}
+	return claim{isUnanswered, idle}
+}
+
+// place returns a row for a new connection: that whose own has the least use for it; nil
+// when all are established. It tells what is counted.
+func (t Table) place(f bpf.Flow, now uint32) (*bpf.Connection, []bpf.FlowEvent) {
+	ways := t.ways(f)
+	best := ways[0]
+	for _, row := range ways[1:] {
+		if claimOf(row, now).before(claimOf(best, now)) {
+			best = row
+		}
+	}
+	switch claimOf(best, now).rank {
+	case isEstablished:
+		return nil, []bpf.FlowEvent{bpf.FlowTableFull}
+	case isUnanswered:
+		return best, []bpf.FlowEvent{bpf.FlowEvictedUnanswered, bpf.FlowCreated}
+	case isClosed:
+		return best, []bpf.FlowEvent{bpf.FlowEvictedClosed, bpf.FlowCreated}
+	}
+	return best, []bpf.FlowEvent{bpf.FlowCreated}
+}
+
+// remember writes the way of a packet that was decided anew, unless the table has it: then
+// nobody decided. always tells that somebody did all the same.
+func (w *World) remember(out *Outcome, q plain, path bpf.Path, remote netip.Addr, now uint32, always bool) {
+	row := w.Table.find(q.flow)
+	known := row != nil
+	if known && !always && row.Epoch == w.Epoch && row.Path[q.direction] == path {
+		saw(row, q, now)
+		return
+	}
+	out.Events = []bpf.FlowEvent{bpf.FlowDecidedAnew}
+	if !known {
+		if row, out.Events = w.Table.place(q.flow, now); row == nil {
+			return
+		}
+		row.Flow, row.Flags = q.flow, 0
+	}
+	if !known || row.Epoch != w.Epoch {
+		row.Epoch = w.Epoch
+		row.Path[0].Kind, row.Path[1].Kind = bpf.PathNone, bpf.PathNone
+	}
+	if path.Kind == bpf.PathTunnel || path.Flags&bpf.PathFromTunnel != 0 {
+		row.Remote = bpf.AddressOf(remote)
+	}
+	row.Path[q.direction] = path
+	saw(row, q, now)
+}
+
+// saw notes what a packet says of its connection's state.
+func saw(row *bpf.Connection, q plain, now uint32) {
+	const fin, syn, rst, ack = 1, 2, 4, 16
+	if q.tcp&(syn|ack) == syn {
+		row.Flags = 0 // the ports are used again
+	}
+	row.Flags |= bpf.ConnectionSeen << q.direction
 	if q.tcp&fin != 0 {
-		flags |= bpf.ConnectionFin << q.direction
+		row.Flags |= bpf.ConnectionFin << q.direction
 	}
 	if q.tcp&rst != 0 {
-		flags |= bpf.ConnectionRst
+		row.Flags |= bpf.ConnectionRst
 	}
-	row.Flags = flags
+	row.Seen = now
 }

@@ -86,12 +86,12 @@ func (w *World) tunnelPacket(p []byte) (inner int, sender netip.Addr, ok bool) {
 }
 
 // fromTunnel takes packets of connections that are remembered; the device takes others.
-func (w *World) fromTunnel(m Meeting, p []byte, inner int, sender netip.Addr) Outcome {
+func (w *World) fromTunnel(m Meeting, p []byte, inner int, sender netip.Addr, now uint32) Outcome {
 	q, ok := readPlain(p, inner, int(binary.BigEndian.Uint16(p[inner-2:])))
 	if !ok {
 		return quiet(p)
 	}
-	row := w.Rows[q.flow]
+	row := w.Table.find(q.flow)
 	if row == nil || row.Epoch != w.Epoch {
 		return quiet(p)
 	}
@@ -99,6 +99,9 @@ func (w *World) fromTunnel(m Meeting, p []byte, inner int, sender netip.Addr) Ou
 	if path.Kind != bpf.PathPod || path.Flags&bpf.PathFromTunnel == 0 || path.From != m.Ifindex || row.Remote != bpf.AddressOf(sender) {
 		return quiet(p)
 	}
-	saw(row, q)
+	if m.Segment != 0 {
+		return quiet(p) // as toNode has it
+	}
+	saw(row, q, now)
 	return redirect(withMACs(slices.Concat(p[inner-ethernet:inner], p[inner:]), path.ToMac, path.FromMac), bpf.ReasonLocal)
 }

@@ -47,14 +47,25 @@ type World struct {
 	Endpoints map[netip.Addr]Endpoint
 	Ranges    map[netip.Prefix]Range
 	Peers     map[netip.Addr]bool
-	// TunnelHops and NativeHops are the ways to tunnel ends and to ranges; none: no route.
+	// TunnelHops and NativeHops are the ways to tunnel ends and to networks, which do not
+	// overlap; none: no route.
 	TunnelHops map[netip.Addr]Hop
 	NativeHops map[netip.Prefix]Hop
 
 	Epoch uint32
-	// Noted are the flows that go via the stack, Rows the connections that are remembered.
+	// Noted are the flows that go via the stack.
 	Noted map[bpf.Flow]bool
-	Rows  map[bpf.Flow]*bpf.Connection
+	Table Table
+}
+
+// nativeHop returns the way to an address without a tunnel.
+func (w *World) nativeHop(a netip.Addr) (Hop, bool) {
+	for p, hop := range w.NativeHops {
+		if p.Contains(a) {
+			return hop, true
+		}
+	}
+	return Hop{}, false
 }
 
 // rangeOf returns the longest range that has an address.

@@ -72,7 +72,10 @@ func (w *world) meanSize(t *testing.T, port string, send func() error) (uint64, 
 // withoutOffloads makes a device compute no checksums and cut up nothing.
 func (n *node) withoutOffloads(t *testing.T, device string) {
 	t.Helper()
-	type value struct{ command, data uint32 }
+	type value struct {
+		command uint32
+		_       uint32 // its data: 0 switches off
+	}
 	type request struct {
 		name  [unix.IFNAMSIZ]byte
 		value *value
