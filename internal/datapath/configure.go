@@ -152,7 +152,7 @@ func (d *Datapath) planNode(node Node) (nodePlan, link.Device, error) {
 func (d *Datapath) hostSettings(plan nodePlan) error {
 	for _, r := range plan.node.PodCIDRs {
 		if r.Addr().Is4() {
-			if err := d.sysctls.Set("net/ipv4/ip_forward", "1"); err != nil {
+			if err := errors.Join(d.sysctls.Set("net/ipv4/ip_forward", "1"), d.loosenUplink(plan.uplink)); err != nil {
 				return err
 			}
 			continue

@@ -53,6 +53,33 @@ func TestReversePathFilters(t *testing.T) {
 	}
 }
 
+// TestReversePathFilterWhileRoutingChanges: one node sends natively, the other still in the
+// tunnel, so that packets come in by another device than their answers leave by.
+func TestReversePathFilterWhileRoutingChanges(t *testing.T) {
+	w := newShapedWorld(t, 2, shape{families: []string{"IPv4"}})
+	one, two := w.nodes[0], w.nodes[1]
+	for _, n := range w.nodes {
+		n.cleanup(t) // so that the datapath finds the filters as they are
+		n.reversePath(t, 1)
+		n.open()
+		n.syncPeers(t)
+	}
+	a, b, far := one.addPod(), one.addPod(), two.addPod()
+	native := one.opts
+	native.Routing = datapath.RoutingNative
+	one.restart(t, native, []datapath.Endpoint{a.ep, b.ep})
+	checkAllPaths(t, one, two, a, b, far)
+	checkPath(t, far.space, one.space, one.routerIP("IPv4"), far.ip("IPv4"))
+	const uplink = "net/ipv4/conf/eth0/rp_filter"
+	if got := one.sysctl(t, uplink); got != "2" {
+		t.Errorf("%s is %s, want 2", uplink, got)
+	}
+	one.cleanup(t)
+	if got := one.sysctl(t, uplink); got != "1" {
+		t.Errorf("%s is %s after Cleanup, it was 1", uplink, got)
+	}
+}
+
 // checkAllPaths is checkPath of every kind of path over IPv4.
 func checkAllPaths(t *testing.T, one, two *node, a, b, far *pod) {
 	t.Helper()
