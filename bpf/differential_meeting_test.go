@@ -36,6 +36,9 @@ func (d *differential) first() []step {
 	return steps
 }
 
+// answered are the flags of a connection that both ends take part in.
+const answered = bpf.ConnectionSeen | bpf.ConnectionSeen<<1
+
 func (d *differential) next() step {
 	switch {
 	case d.oneIn(120):
@@ -43,13 +46,12 @@ func (d *differential) next() step {
 	case d.oneIn(60):
 		// As long as each of the lives of connections, or a tick longer.
 		a := &age{Row: d.r.IntN(len(d.n.world.Table)), Seen: pickOf(d, []uint32{1, 10, 30, 60, 240, 280, 6940}) + uint32(d.r.IntN(2)), Checked: uint32(d.r.IntN(2))}
-		if d.oneIn(2) {
+		if d.oneIn(6) {
 			a.Row = everyRow
 		}
 		return step{Age: a}
-	}
-	if d.oneIn(150) {
-		return step{Answered: true}
+	case d.oneIn(100):
+		return step{Flags: pickOf(d, []uint8{answered, answered, answered, answered, bpf.ConnectionFin, bpf.ConnectionRst})}
 	}
 	m := d.meeting()
 	return step{Packet: &m}
@@ -197,15 +199,20 @@ func sourceOf(p []byte) netip.Addr {
 	return netip.AddrFrom16([16]byte(p[22:]))
 }
 
-// senderOf returns a tunnel end: mostly that of the node which has the packet's source.
-func (d *differential) senderOf(p []byte) netip.Addr {
+// rangeOf returns the longest range that has an address.
+func (d *differential) rangeOf(a netip.Addr) model.Range {
 	best := netip.Prefix{}
 	for r := range d.n.world.Ranges {
-		if r.Contains(sourceOf(p)) && r.Bits() > best.Bits() {
+		if r.Contains(a) && r.Bits() > best.Bits() {
 			best = r
 		}
 	}
-	if end := d.n.world.Ranges[best].Tunnel; end.IsValid() && !d.oneIn(8) {
+	return d.n.world.Ranges[best]
+}
+
+// senderOf returns a tunnel end: mostly that of the node which has the packet's source.
+func (d *differential) senderOf(p []byte) netip.Addr {
+	if end := d.rangeOf(sourceOf(p)).Tunnel; end.IsValid() && !d.oneIn(8) {
 		return end
 	}
 	return pickOf(d, d.n.ends)

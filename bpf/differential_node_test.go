@@ -3,6 +3,7 @@
 package bpf_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -168,18 +169,16 @@ func (n *node) write() error {
 			return err
 		}
 	}
-	if err := n.putEpoch(); err != nil {
+	n.world.Noted = map[bpf.Flow]bool{}
+	if err := errors.Join(n.putEpoch(), clearMap(n.k.maps["fl_via_stack"])); err != nil {
 		return err
 	}
-	return n.forget()
+	return n.forgetConnections()
 }
 
-// forget empties what the programs and the model remember.
-func (n *node) forget() error {
-	n.world.Noted, n.world.Table = map[bpf.Flow]bool{}, model.NewTable(n.shape.Rows)
-	if err := clearMap(n.k.maps["fl_via_stack"]); err != nil {
-		return err
-	}
+// forgetConnections empties the table of connections, and takes the counters as they are.
+func (n *node) forgetConnections() error {
+	n.world.Table = model.NewTable(n.shape.Rows)
 	if err := n.putTable(); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func (d *differential) packet(hook bpf.Hook) []byte {
 		return d.icmpError(src, dst)
 	case 2:
 		return d.other(src, dst)
-	case 3:
+	case 3, 6:
 		return d.neighbour(src)
 	case 4:
 		return d.fragment(d.transport(src, dst))
@@ -101,10 +101,8 @@ func (d *differential) length(dst netip.Addr) int {
 		if dst.Is6() {
 			headers = 60
 		}
-		for p, r := range d.n.world.Ranges {
-			if p.Contains(dst) && r.MTU > headers {
-				return r.MTU - headers + d.r.IntN(3) - 1
-			}
+		if mtu := d.rangeOf(dst).MTU; mtu > headers {
+			return mtu - headers + d.r.IntN(3) - 1
 		}
 	}
 	return d.r.IntN(700)

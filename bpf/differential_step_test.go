@@ -23,8 +23,8 @@ type step struct {
 	Packet *met
 	Change *change
 	Age    *age
-	// Answered makes all connections established: so many answers come in.
-	Answered bool
+	// Flags are given to all connections: so many answers, or resets, come in.
+	Flags uint8
 }
 
 // met is a packet and where it is met.
@@ -67,8 +67,8 @@ func (s step) String() string {
 		return "next epoch\n"
 	case s.Age != nil:
 		return fmt.Sprintf("row %d ages: %+v\n", s.Age.Row, *s.Age)
-	case s.Answered:
-		return "all connections are answered\n"
+	case s.Flags != 0:
+		return fmt.Sprintf("all connections get flags %#x\n", s.Flags)
 	}
 	return fmt.Sprintf("%s meets %d bytes: %+v\n%s", bpf.HookName(s.Packet.Hook), len(s.Packet.Bytes), s.Packet.Meeting, hex.Dump(s.Packet.Bytes))
 }
@@ -110,9 +110,9 @@ func (n *node) apply(s step) (model.Outcome, error) {
 			}
 		}
 		return model.Outcome{}, n.putTable()
-	case s.Answered:
+	case s.Flags != 0:
 		for i := range n.world.Table {
-			n.world.Table[i].Flags |= bpf.ConnectionSeen | bpf.ConnectionSeen<<1
+			n.world.Table[i].Flags |= s.Flags
 		}
 		return model.Outcome{}, n.putTable()
 	}
@@ -189,10 +189,10 @@ func (n *node) meet(m met) (model.Outcome, error) {
 	if err != nil {
 		return model.Outcome{}, err
 	}
-	if before != after {
-		return model.Outcome{}, errors.Join(errClockMoved, n.forget())
-	}
 	want := n.world.Decide(m.Meeting, m.Bytes, before)
+	if before != after {
+		return want, errors.Join(errClockMoved, n.forgetConnections())
+	}
 	totals, err := n.readTotals()
 	if err != nil {
 		return want, err
