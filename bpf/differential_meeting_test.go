@@ -99,13 +99,24 @@ func (d *differential) meeting() met {
 		m.Bytes = m.Bytes[:34+d.r.IntN(max(1, len(m.Bytes)-34))]
 	}
 	if d.oneIn(12) {
-		m.Segment = pickOf(d, []int{1, 8, 60, 500, 1390, 1398, 1410, 1430})
+		m.Segment = d.segment(m.Bytes)
 	}
 	m.Tagged = d.oneIn(40)
 	if m.Hook == bpf.HookFromUplink {
 		d.toUplink(&m)
 	}
 	return m
+}
+
+// segment returns the size of segments to be: any, or one that with its headers fits just so
+// into the way to a packet's destination, or just not. Headers are those of UDP and TCP, or
+// the longest.
+func (d *differential) segment(p []byte) int {
+	room := d.rangeOf(destinationOf(p)).MTU - pickOf(d, []int{28, 40, 48, 60, 120, 120}) + d.r.IntN(2)
+	if room < 1 || d.oneIn(3) {
+		return 1 + d.r.IntN(1500)
+	}
+	return room
 }
 
 // oldFriend makes the packet, often, one that was met before, or an answer to it.
@@ -197,6 +208,17 @@ func sourceOf(p []byte) netip.Addr {
 		return netip.AddrFrom4([4]byte(p[28:]))
 	}
 	return netip.AddrFrom16([16]byte(p[22:]))
+}
+
+// destinationOf returns the address where the destination of an IP packet would stand.
+func destinationOf(p []byte) netip.Addr {
+	switch {
+	case p[12] == 8 && len(p) >= 34:
+		return netip.AddrFrom4([4]byte(p[30:]))
+	case len(p) >= 54:
+		return netip.AddrFrom16([16]byte(p[38:]))
+	}
+	return netip.Addr{}
 }
 
 // rangeOf returns the longest range that has an address.

@@ -27,6 +27,9 @@ func (d *differential) packet(hook bpf.Hook) []byte {
 	case 3, 6:
 		return d.neighbour(src)
 	case 4:
+		if d.oneIn(3) {
+			return d.fragment(d.optioned(src, dst))
+		}
 		return d.fragment(d.transport(src, dst))
 	case 5:
 		return d.optioned(src, dst)
@@ -233,9 +236,14 @@ func (d *differential) optioned(src, dst netip.Addr) []byte {
 		return append(p[:34:34], append(make([]byte, 4*words), p[34:]...)...)
 	}
 	for range 1 + d.r.IntN(8) {
+		kind := pickOf(d, []byte{0, 43, 60, 51})
 		header := make([]byte, 8*(1+d.r.IntN(3)))
-		header[0], header[1] = p[20], byte(len(header)/8-1)
-		p[20] = pickOf(d, []byte{0, 43, 60})
+		header[1] = byte(len(header)/8 - 1)
+		if kind == 51 { // an authentication header counts otherwise
+			header = make([]byte, 4*(3+d.r.IntN(4)))
+			header[1] = byte(len(header)/4 - 2)
+		}
+		header[0], p[20] = p[20], kind
 		p = append(p[:54:54], append(header, p[54:]...)...)
 	}
 	return p
