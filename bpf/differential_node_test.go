@@ -214,9 +214,6 @@ func (n *node) putRange(p netip.Prefix, r model.Range) error {
 	if !r.Local {
 		row.Flags, row.Tunnel = 0, bpf.AddressOf(r.Tunnel)
 	}
-	if n.shape.Over6 && !r.Local {
-		row.Flags |= bpf.RangeTunnelIPv6
-	}
 	if r.Native {
 		row.Flags |= bpf.RangeNative
 	}

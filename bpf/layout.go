@@ -35,9 +35,8 @@ type (
 
 // Flags of Range.
 const (
-	RangeLocal      = uint8(layoutRangeFlagRANGE_LOCAL)
-	RangeTunnelIPv6 = uint8(layoutRangeFlagRANGE_TUNNEL_IPV6)
-	RangeNative     = uint8(layoutRangeFlagRANGE_NATIVE)
+	RangeLocal  = uint8(layoutRangeFlagRANGE_LOCAL)
+	RangeNative = uint8(layoutRangeFlagRANGE_NATIVE)
 )
 
 // Kinds of Path.

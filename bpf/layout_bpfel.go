@@ -140,9 +140,8 @@ type layoutRange struct {
 type layoutRangeFlag uint32
 
 const (
-	layoutRangeFlagRANGE_LOCAL       layoutRangeFlag = 1
-	layoutRangeFlagRANGE_TUNNEL_IPV6 layoutRangeFlag = 2
-	layoutRangeFlagRANGE_NATIVE      layoutRangeFlag = 4
+	layoutRangeFlagRANGE_LOCAL  layoutRangeFlag = 1
+	layoutRangeFlagRANGE_NATIVE layoutRangeFlag = 2
 )
 
 type layoutRangeKey struct {

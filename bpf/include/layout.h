@@ -29,8 +29,7 @@ struct endpoint {
 
 enum range_flag {
 	RANGE_LOCAL = 1, /* a range of this node's own pods; tunnel is unset */
-	RANGE_TUNNEL_IPV6 = 2, /* tunnel is an IPv6 address */
-	RANGE_NATIVE = 4, /* the network between nodes knows the way; no tunnel is needed */
+	RANGE_NATIVE = 2, /* the network between nodes knows the way; no tunnel is needed */
 };
 
 /* fl_ranges: pod range -> the node that has it. prefixlen counts bits of the mapped

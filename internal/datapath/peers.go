@@ -128,11 +128,8 @@ func (d *Datapath) tunnelIndex() (int, error) {
 
 func rangeRow(f far) bpf.Range {
 	r := bpf.Range{Tunnel: bpf.AddressOf(f.tunnel), Mtu: uint16(f.mtu)}
-	if f.tunnel.Is6() {
-		r.Flags = bpf.RangeTunnelIPv6
-	}
 	if f.native {
-		r.Flags |= bpf.RangeNative
+		r.Flags = bpf.RangeNative
 	}
 	return r
 }
