@@ -12,7 +12,7 @@ GOBUILD   := $(GO) build -trimpath -ldflags "$(LDFLAGS)"
 # What the lab is upgraded to under load: a next version, and one whose maps have another layout.
 NEXT      := v0.1.1
 RELAID    := v0.2.0
-RELAID_LAYOUT := 3
+RELAID_LAYOUT := 4
 NEXT_IMAGES := out/fairlead-$(NEXT).tar out/fairlead-$(RELAID).tar
 # -race needs cgo; two test binaries at a time is what two cores and 24 GiB carry.
 GOTEST    := go test -race -p 2

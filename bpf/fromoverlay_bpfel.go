@@ -16,29 +16,39 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FromOverlayMapFlConnections    = "fl_connections"
-	FromOverlayMapFlEndpoints      = "fl_endpoints"
-	FromOverlayMapFlFlowEvents     = "fl_flow_events"
-	FromOverlayMapFlMetrics        = "fl_metrics"
-	FromOverlayMapFlPeers          = "fl_peers"
-	FromOverlayMapFlRanges         = "fl_ranges"
-	FromOverlayMapFlState          = "fl_state"
-	FromOverlayMapFlViaStack       = "fl_via_stack"
-	FromOverlayProgFromOverlay     = "from_overlay"
-	FromOverlayVarCfgFlowMask      = "cfg_flow_mask"
-	FromOverlayVarCfgGateway4      = "cfg_gateway4"
-	FromOverlayVarCfgGateway6      = "cfg_gateway6"
-	FromOverlayVarCfgPods4         = "cfg_pods4"
-	FromOverlayVarCfgPods4Mask     = "cfg_pods4_mask"
-	FromOverlayVarCfgPods6         = "cfg_pods6"
-	FromOverlayVarCfgPods6Mask     = "cfg_pods6_mask"
-	FromOverlayVarCfgRouterMac     = "cfg_router_mac"
-	FromOverlayVarCfgTunnelAddress = "cfg_tunnel_address"
-	FromOverlayVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
-	FromOverlayVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
-	FromOverlayVarCfgTunnelPort    = "cfg_tunnel_port"
-	FromOverlayVarCfgUplinkIfindex = "cfg_uplink_ifindex"
-	FromOverlayVarCfgVni           = "cfg_vni"
+	FromOverlayMapFlAffinities      = "fl_affinities"
+	FromOverlayMapFlBackends        = "fl_backends"
+	FromOverlayMapFlConnections     = "fl_connections"
+	FromOverlayMapFlDatagramOrigins = "fl_datagram_origins"
+	FromOverlayMapFlEndpoints       = "fl_endpoints"
+	FromOverlayMapFlFlowEvents      = "fl_flow_events"
+	FromOverlayMapFlFrontends       = "fl_frontends"
+	FromOverlayMapFlMetrics         = "fl_metrics"
+	FromOverlayMapFlNodeAddresses   = "fl_node_addresses"
+	FromOverlayMapFlPeers           = "fl_peers"
+	FromOverlayMapFlPools           = "fl_pools"
+	FromOverlayMapFlRanges          = "fl_ranges"
+	FromOverlayMapFlSlots           = "fl_slots"
+	FromOverlayMapFlSocketOrigins   = "fl_socket_origins"
+	FromOverlayMapFlSourceRanges    = "fl_source_ranges"
+	FromOverlayMapFlState           = "fl_state"
+	FromOverlayMapFlTranslations    = "fl_translations"
+	FromOverlayMapFlViaStack        = "fl_via_stack"
+	FromOverlayProgFromOverlay      = "from_overlay"
+	FromOverlayVarCfgFlowMask       = "cfg_flow_mask"
+	FromOverlayVarCfgGateway4       = "cfg_gateway4"
+	FromOverlayVarCfgGateway6       = "cfg_gateway6"
+	FromOverlayVarCfgPods4          = "cfg_pods4"
+	FromOverlayVarCfgPods4Mask      = "cfg_pods4_mask"
+	FromOverlayVarCfgPods6          = "cfg_pods6"
+	FromOverlayVarCfgPods6Mask      = "cfg_pods6_mask"
+	FromOverlayVarCfgRouterMac      = "cfg_router_mac"
+	FromOverlayVarCfgTunnelAddress  = "cfg_tunnel_address"
+	FromOverlayVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
+	FromOverlayVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
+	FromOverlayVarCfgTunnelPort     = "cfg_tunnel_port"
+	FromOverlayVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
+	FromOverlayVarCfgVni            = "cfg_vni"
 )
 
 // LoadFromOverlay returns the embedded CollectionSpec for FromOverlay.
@@ -90,14 +100,24 @@ type FromOverlayProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FromOverlayMapSpecs struct {
-	FlConnections *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlRanges      *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlState       *ebpf.MapSpec `ebpf:"fl_state"`
-	FlViaStack    *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
 }
 
 // FromOverlayVariableSpecs contains global variables before they are loaded into the kernel.
@@ -140,25 +160,45 @@ func (o *FromOverlayObjects) Close() error {
 //
 // It can be passed to LoadFromOverlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FromOverlayMaps struct {
-	FlConnections *ebpf.Map `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.Map `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.Map `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.Map `ebpf:"fl_peers"`
-	FlRanges      *ebpf.Map `ebpf:"fl_ranges"`
-	FlState       *ebpf.Map `ebpf:"fl_state"`
-	FlViaStack    *ebpf.Map `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
+	FlPools           *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
 }
 
 func (m *FromOverlayMaps) Close() error {
 	return _FromOverlayClose(
+		m.FlAffinities,
+		m.FlBackends,
 		m.FlConnections,
+		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
+		m.FlFrontends,
 		m.FlMetrics,
+		m.FlNodeAddresses,
 		m.FlPeers,
+		m.FlPools,
 		m.FlRanges,
+		m.FlSlots,
+		m.FlSocketOrigins,
+		m.FlSourceRanges,
 		m.FlState,
+		m.FlTranslations,
 		m.FlViaStack,
 	)
 }

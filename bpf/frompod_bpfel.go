@@ -16,29 +16,39 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FromPodMapFlConnections    = "fl_connections"
-	FromPodMapFlEndpoints      = "fl_endpoints"
-	FromPodMapFlFlowEvents     = "fl_flow_events"
-	FromPodMapFlMetrics        = "fl_metrics"
-	FromPodMapFlPeers          = "fl_peers"
-	FromPodMapFlRanges         = "fl_ranges"
-	FromPodMapFlState          = "fl_state"
-	FromPodMapFlViaStack       = "fl_via_stack"
-	FromPodProgFromPod         = "from_pod"
-	FromPodVarCfgFlowMask      = "cfg_flow_mask"
-	FromPodVarCfgGateway4      = "cfg_gateway4"
-	FromPodVarCfgGateway6      = "cfg_gateway6"
-	FromPodVarCfgPods4         = "cfg_pods4"
-	FromPodVarCfgPods4Mask     = "cfg_pods4_mask"
-	FromPodVarCfgPods6         = "cfg_pods6"
-	FromPodVarCfgPods6Mask     = "cfg_pods6_mask"
-	FromPodVarCfgRouterMac     = "cfg_router_mac"
-	FromPodVarCfgTunnelAddress = "cfg_tunnel_address"
-	FromPodVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
-	FromPodVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
-	FromPodVarCfgTunnelPort    = "cfg_tunnel_port"
-	FromPodVarCfgUplinkIfindex = "cfg_uplink_ifindex"
-	FromPodVarCfgVni           = "cfg_vni"
+	FromPodMapFlAffinities      = "fl_affinities"
+	FromPodMapFlBackends        = "fl_backends"
+	FromPodMapFlConnections     = "fl_connections"
+	FromPodMapFlDatagramOrigins = "fl_datagram_origins"
+	FromPodMapFlEndpoints       = "fl_endpoints"
+	FromPodMapFlFlowEvents      = "fl_flow_events"
+	FromPodMapFlFrontends       = "fl_frontends"
+	FromPodMapFlMetrics         = "fl_metrics"
+	FromPodMapFlNodeAddresses   = "fl_node_addresses"
+	FromPodMapFlPeers           = "fl_peers"
+	FromPodMapFlPools           = "fl_pools"
+	FromPodMapFlRanges          = "fl_ranges"
+	FromPodMapFlSlots           = "fl_slots"
+	FromPodMapFlSocketOrigins   = "fl_socket_origins"
+	FromPodMapFlSourceRanges    = "fl_source_ranges"
+	FromPodMapFlState           = "fl_state"
+	FromPodMapFlTranslations    = "fl_translations"
+	FromPodMapFlViaStack        = "fl_via_stack"
+	FromPodProgFromPod          = "from_pod"
+	FromPodVarCfgFlowMask       = "cfg_flow_mask"
+	FromPodVarCfgGateway4       = "cfg_gateway4"
+	FromPodVarCfgGateway6       = "cfg_gateway6"
+	FromPodVarCfgPods4          = "cfg_pods4"
+	FromPodVarCfgPods4Mask      = "cfg_pods4_mask"
+	FromPodVarCfgPods6          = "cfg_pods6"
+	FromPodVarCfgPods6Mask      = "cfg_pods6_mask"
+	FromPodVarCfgRouterMac      = "cfg_router_mac"
+	FromPodVarCfgTunnelAddress  = "cfg_tunnel_address"
+	FromPodVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
+	FromPodVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
+	FromPodVarCfgTunnelPort     = "cfg_tunnel_port"
+	FromPodVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
+	FromPodVarCfgVni            = "cfg_vni"
 )
 
 // LoadFromPod returns the embedded CollectionSpec for FromPod.
@@ -90,14 +100,24 @@ type FromPodProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FromPodMapSpecs struct {
-	FlConnections *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlRanges      *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlState       *ebpf.MapSpec `ebpf:"fl_state"`
-	FlViaStack    *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
 }
 
 // FromPodVariableSpecs contains global variables before they are loaded into the kernel.
@@ -140,25 +160,45 @@ func (o *FromPodObjects) Close() error {
 //
 // It can be passed to LoadFromPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FromPodMaps struct {
-	FlConnections *ebpf.Map `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.Map `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.Map `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.Map `ebpf:"fl_peers"`
-	FlRanges      *ebpf.Map `ebpf:"fl_ranges"`
-	FlState       *ebpf.Map `ebpf:"fl_state"`
-	FlViaStack    *ebpf.Map `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
+	FlPools           *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
 }
 
 func (m *FromPodMaps) Close() error {
 	return _FromPodClose(
+		m.FlAffinities,
+		m.FlBackends,
 		m.FlConnections,
+		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
+		m.FlFrontends,
 		m.FlMetrics,
+		m.FlNodeAddresses,
 		m.FlPeers,
+		m.FlPools,
 		m.FlRanges,
+		m.FlSlots,
+		m.FlSocketOrigins,
+		m.FlSourceRanges,
 		m.FlState,
+		m.FlTranslations,
 		m.FlViaStack,
 	)
 }

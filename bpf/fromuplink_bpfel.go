@@ -16,29 +16,39 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FromUplinkMapFlConnections    = "fl_connections"
-	FromUplinkMapFlEndpoints      = "fl_endpoints"
-	FromUplinkMapFlFlowEvents     = "fl_flow_events"
-	FromUplinkMapFlMetrics        = "fl_metrics"
-	FromUplinkMapFlPeers          = "fl_peers"
-	FromUplinkMapFlRanges         = "fl_ranges"
-	FromUplinkMapFlState          = "fl_state"
-	FromUplinkMapFlViaStack       = "fl_via_stack"
-	FromUplinkProgFromUplink      = "from_uplink"
-	FromUplinkVarCfgFlowMask      = "cfg_flow_mask"
-	FromUplinkVarCfgGateway4      = "cfg_gateway4"
-	FromUplinkVarCfgGateway6      = "cfg_gateway6"
-	FromUplinkVarCfgPods4         = "cfg_pods4"
-	FromUplinkVarCfgPods4Mask     = "cfg_pods4_mask"
-	FromUplinkVarCfgPods6         = "cfg_pods6"
-	FromUplinkVarCfgPods6Mask     = "cfg_pods6_mask"
-	FromUplinkVarCfgRouterMac     = "cfg_router_mac"
-	FromUplinkVarCfgTunnelAddress = "cfg_tunnel_address"
-	FromUplinkVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
-	FromUplinkVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
-	FromUplinkVarCfgTunnelPort    = "cfg_tunnel_port"
-	FromUplinkVarCfgUplinkIfindex = "cfg_uplink_ifindex"
-	FromUplinkVarCfgVni           = "cfg_vni"
+	FromUplinkMapFlAffinities      = "fl_affinities"
+	FromUplinkMapFlBackends        = "fl_backends"
+	FromUplinkMapFlConnections     = "fl_connections"
+	FromUplinkMapFlDatagramOrigins = "fl_datagram_origins"
+	FromUplinkMapFlEndpoints       = "fl_endpoints"
+	FromUplinkMapFlFlowEvents      = "fl_flow_events"
+	FromUplinkMapFlFrontends       = "fl_frontends"
+	FromUplinkMapFlMetrics         = "fl_metrics"
+	FromUplinkMapFlNodeAddresses   = "fl_node_addresses"
+	FromUplinkMapFlPeers           = "fl_peers"
+	FromUplinkMapFlPools           = "fl_pools"
+	FromUplinkMapFlRanges          = "fl_ranges"
+	FromUplinkMapFlSlots           = "fl_slots"
+	FromUplinkMapFlSocketOrigins   = "fl_socket_origins"
+	FromUplinkMapFlSourceRanges    = "fl_source_ranges"
+	FromUplinkMapFlState           = "fl_state"
+	FromUplinkMapFlTranslations    = "fl_translations"
+	FromUplinkMapFlViaStack        = "fl_via_stack"
+	FromUplinkProgFromUplink       = "from_uplink"
+	FromUplinkVarCfgFlowMask       = "cfg_flow_mask"
+	FromUplinkVarCfgGateway4       = "cfg_gateway4"
+	FromUplinkVarCfgGateway6       = "cfg_gateway6"
+	FromUplinkVarCfgPods4          = "cfg_pods4"
+	FromUplinkVarCfgPods4Mask      = "cfg_pods4_mask"
+	FromUplinkVarCfgPods6          = "cfg_pods6"
+	FromUplinkVarCfgPods6Mask      = "cfg_pods6_mask"
+	FromUplinkVarCfgRouterMac      = "cfg_router_mac"
+	FromUplinkVarCfgTunnelAddress  = "cfg_tunnel_address"
+	FromUplinkVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
+	FromUplinkVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
+	FromUplinkVarCfgTunnelPort     = "cfg_tunnel_port"
+	FromUplinkVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
+	FromUplinkVarCfgVni            = "cfg_vni"
 )
 
 // LoadFromUplink returns the embedded CollectionSpec for FromUplink.
@@ -90,14 +100,24 @@ type FromUplinkProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FromUplinkMapSpecs struct {
-	FlConnections *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlRanges      *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlState       *ebpf.MapSpec `ebpf:"fl_state"`
-	FlViaStack    *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
 }
 
 // FromUplinkVariableSpecs contains global variables before they are loaded into the kernel.
@@ -140,25 +160,45 @@ func (o *FromUplinkObjects) Close() error {
 //
 // It can be passed to LoadFromUplinkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FromUplinkMaps struct {
-	FlConnections *ebpf.Map `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.Map `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.Map `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.Map `ebpf:"fl_peers"`
-	FlRanges      *ebpf.Map `ebpf:"fl_ranges"`
-	FlState       *ebpf.Map `ebpf:"fl_state"`
-	FlViaStack    *ebpf.Map `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
+	FlPools           *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
 }
 
 func (m *FromUplinkMaps) Close() error {
 	return _FromUplinkClose(
+		m.FlAffinities,
+		m.FlBackends,
 		m.FlConnections,
+		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
+		m.FlFrontends,
 		m.FlMetrics,
+		m.FlNodeAddresses,
 		m.FlPeers,
+		m.FlPools,
 		m.FlRanges,
+		m.FlSlots,
+		m.FlSocketOrigins,
+		m.FlSourceRanges,
 		m.FlState,
+		m.FlTranslations,
 		m.FlViaStack,
 	)
 }

@@ -29,6 +29,23 @@ type (
 	// Connection is a row of fl_connections.
 	Connection = layoutConnection
 	FlowEvent  = layoutFlowEvent
+
+	FrontendKey    = layoutFrontendKey
+	Frontend       = layoutFrontend
+	Pool           = layoutPool
+	Backend        = layoutBackend
+	AffinityKey    = layoutAffinityKey
+	Affinity       = layoutAffinity
+	SourceRangeKey = layoutSourceRangeKey
+	SourceRange    = layoutSourceRange
+	NodeAddress    = layoutNodeAddress
+	SocketOrigin   = layoutSocketOrigin
+	DatagramKey    = layoutDatagramKey
+	DatagramOrigin = layoutDatagramOrigin
+	GoneKey        = layoutGoneKey
+	TranslationKey = layoutTranslationKey
+	Translation    = layoutTranslation
+
 	Hook       = layoutHook
 	Reason     = layoutReason
 )
@@ -37,6 +54,28 @@ type (
 const (
 	RangeLocal  = uint8(layoutRangeFlagRANGE_LOCAL)
 	RangeNative = uint8(layoutRangeFlagRANGE_NATIVE)
+)
+
+// Flags of Frontend.
+const (
+	FrontendSourceRanges = uint8(layoutFrontendFlagFRONTEND_SOURCE_RANGES)
+	FrontendKeepSource   = uint8(layoutFrontendFlagFRONTEND_KEEP_SOURCE)
+	FrontendClusterIP    = uint8(layoutFrontendFlagFRONTEND_CLUSTER_IP)
+	FrontendDropOutside  = uint8(layoutFrontendFlagFRONTEND_DROP_OUTSIDE)
+)
+
+// Flags of Backend.
+const (
+	BackendLocal = uint8(layoutBackendFlagBACKEND_LOCAL)
+	BackendPod   = uint8(layoutBackendFlagBACKEND_POD)
+)
+
+// Flags of Translation.
+const (
+	TranslationReply   = uint8(layoutTranslationFlagTRANSLATION_REPLY)
+	TranslationSeen    = uint8(layoutTranslationFlagTRANSLATION_SEEN)
+	TranslationClosing = uint8(layoutTranslationFlagTRANSLATION_CLOSING)
+	TranslationForward = uint8(layoutTranslationFlagTRANSLATION_FORWARD)
 )
 
 // Kinds of Path.

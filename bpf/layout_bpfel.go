@@ -18,6 +18,36 @@ type layoutAddress struct {
 	Word [4]uint32
 }
 
+type layoutAffinity struct {
+	_       structs.HostLayout
+	Backend uint32
+	Seen    uint32
+	Address layoutAddress
+}
+
+type layoutAffinityKey struct {
+	_      structs.HostLayout
+	Client layoutAddress
+	Pool   uint32
+	Socket uint32
+}
+
+type layoutBackend struct {
+	_       structs.HostLayout
+	Address layoutAddress
+	Port    uint16
+	Flags   uint8
+	Pad     uint8
+	Pool    uint32
+}
+
+type layoutBackendFlag uint32
+
+const (
+	layoutBackendFlagBACKEND_LOCAL layoutBackendFlag = 1
+	layoutBackendFlagBACKEND_POD   layoutBackendFlag = 2
+)
+
 type layoutConnection struct {
 	_        structs.HostLayout
 	Flow     layoutFlow
@@ -42,6 +72,21 @@ type layoutCounter struct {
 	_       structs.HostLayout
 	Packets uint64
 	Bytes   uint64
+}
+
+type layoutDatagramKey struct {
+	_       structs.HostLayout
+	Cookie  uint64
+	Backend layoutAddress
+	Port    uint16
+	Pad     [6]uint8
+}
+
+type layoutDatagramOrigin struct {
+	_     structs.HostLayout
+	Asked layoutAddress
+	Port  uint16
+	Pad   [2]uint8
 }
 
 type layoutEndpoint struct {
@@ -78,6 +123,41 @@ type layoutFlowNote struct {
 	Noted uint32
 }
 
+type layoutFrontend struct {
+	_        structs.HostLayout
+	Inside   uint32
+	Outside  uint32
+	Service  uint32
+	Affinity uint32
+	Flags    uint8
+	Pad      [3]uint8
+}
+
+type layoutFrontendFlag uint32
+
+const (
+	layoutFrontendFlagFRONTEND_SOURCE_RANGES layoutFrontendFlag = 1
+	layoutFrontendFlagFRONTEND_KEEP_SOURCE   layoutFrontendFlag = 2
+	layoutFrontendFlagFRONTEND_CLUSTER_IP    layoutFrontendFlag = 4
+	layoutFrontendFlagFRONTEND_DROP_OUTSIDE  layoutFrontendFlag = 8
+)
+
+type layoutFrontendKey struct {
+	_        structs.HostLayout
+	Address  layoutAddress
+	Port     uint16
+	Protocol uint8
+	Pad      uint8
+}
+
+type layoutGoneKey struct {
+	_        structs.HostLayout
+	Address  layoutAddress
+	Port     uint16
+	Protocol uint8
+	Pad      uint8
+}
+
 type layoutHook uint32
 
 const (
@@ -93,9 +173,14 @@ const (
 type layoutLayoutVersion uint32
 
 const (
-	layoutLayoutVersionLAYOUT_VERSION layoutLayoutVersion = 2
+	layoutLayoutVersionLAYOUT_VERSION layoutLayoutVersion = 3
 	layoutLayoutVersionNOTES_VERSION  layoutLayoutVersion = 1
 )
+
+type layoutNodeAddress struct {
+	_     structs.HostLayout
+	Known uint32
+}
 
 type layoutPath struct {
 	_       structs.HostLayout
@@ -127,6 +212,12 @@ const (
 type layoutPeer struct {
 	_     structs.HostLayout
 	Known uint32
+}
+
+type layoutPool struct {
+	_     structs.HostLayout
+	Base  uint32
+	Slots uint32
 }
 
 type layoutRange struct {
@@ -178,6 +269,27 @@ const (
 	layoutReasonREASON_SLOTS          layoutReason = 32
 )
 
+type layoutSocketOrigin struct {
+	_           structs.HostLayout
+	Asked       layoutAddress
+	Backend     layoutAddress
+	AskedPort   uint16
+	BackendPort uint16
+	Pool        uint32
+}
+
+type layoutSourceRange struct {
+	_       structs.HostLayout
+	Allowed uint32
+}
+
+type layoutSourceRangeKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Service   uint32
+	Address   layoutAddress
+}
+
 type layoutState struct {
 	_     structs.HostLayout
 	Seed  uint64
@@ -185,28 +297,77 @@ type layoutState struct {
 	Pad   uint32
 }
 
+type layoutTranslation struct {
+	_     structs.HostLayout
+	Src   layoutAddress
+	Dst   layoutAddress
+	Sport uint16
+	Dport uint16
+	Flags uint8
+	Pad   [3]uint8
+	Seen  uint32
+	Pool  uint32
+}
+
+type layoutTranslationFlag uint32
+
+const (
+	layoutTranslationFlagTRANSLATION_REPLY   layoutTranslationFlag = 1
+	layoutTranslationFlagTRANSLATION_SEEN    layoutTranslationFlag = 2
+	layoutTranslationFlagTRANSLATION_CLOSING layoutTranslationFlag = 4
+	layoutTranslationFlagTRANSLATION_FORWARD layoutTranslationFlag = 8
+)
+
+type layoutTranslationKey struct {
+	_        structs.HostLayout
+	Src      layoutAddress
+	Dst      layoutAddress
+	Sport    uint16
+	Dport    uint16
+	Protocol uint8
+	Pad      [3]uint8
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	layoutVarEmitConnection     = "emit_connection"
-	layoutVarEmitConnectionFlag = "emit_connection_flag"
-	layoutVarEmitCounter        = "emit_counter"
-	layoutVarEmitEndpoint       = "emit_endpoint"
-	layoutVarEmitFlow           = "emit_flow"
-	layoutVarEmitFlowEvent      = "emit_flow_event"
-	layoutVarEmitFlowNote       = "emit_flow_note"
-	layoutVarEmitHook           = "emit_hook"
-	layoutVarEmitLayoutVersion  = "emit_layout_version"
-	layoutVarEmitPath           = "emit_path"
-	layoutVarEmitPathFlag       = "emit_path_flag"
-	layoutVarEmitPathKind       = "emit_path_kind"
-	layoutVarEmitPeer           = "emit_peer"
-	layoutVarEmitRange          = "emit_range"
-	layoutVarEmitRangeFlag      = "emit_range_flag"
-	layoutVarEmitRangeKey       = "emit_range_key"
-	layoutVarEmitReason         = "emit_reason"
-	layoutVarEmitState          = "emit_state"
+	layoutVarEmitAffinity        = "emit_affinity"
+	layoutVarEmitAffinityKey     = "emit_affinity_key"
+	layoutVarEmitBackend         = "emit_backend"
+	layoutVarEmitBackendFlag     = "emit_backend_flag"
+	layoutVarEmitConnection      = "emit_connection"
+	layoutVarEmitConnectionFlag  = "emit_connection_flag"
+	layoutVarEmitCounter         = "emit_counter"
+	layoutVarEmitDatagramKey     = "emit_datagram_key"
+	layoutVarEmitDatagramOrigin  = "emit_datagram_origin"
+	layoutVarEmitEndpoint        = "emit_endpoint"
+	layoutVarEmitFlow            = "emit_flow"
+	layoutVarEmitFlowEvent       = "emit_flow_event"
+	layoutVarEmitFlowNote        = "emit_flow_note"
+	layoutVarEmitFrontend        = "emit_frontend"
+	layoutVarEmitFrontendFlag    = "emit_frontend_flag"
+	layoutVarEmitFrontendKey     = "emit_frontend_key"
+	layoutVarEmitGoneKey         = "emit_gone_key"
+	layoutVarEmitHook            = "emit_hook"
+	layoutVarEmitLayoutVersion   = "emit_layout_version"
+	layoutVarEmitNodeAddress     = "emit_node_address"
+	layoutVarEmitPath            = "emit_path"
+	layoutVarEmitPathFlag        = "emit_path_flag"
+	layoutVarEmitPathKind        = "emit_path_kind"
+	layoutVarEmitPeer            = "emit_peer"
+	layoutVarEmitPool            = "emit_pool"
+	layoutVarEmitRange           = "emit_range"
+	layoutVarEmitRangeFlag       = "emit_range_flag"
+	layoutVarEmitRangeKey        = "emit_range_key"
+	layoutVarEmitReason          = "emit_reason"
+	layoutVarEmitSocketOrigin    = "emit_socket_origin"
+	layoutVarEmitSourceRange     = "emit_source_range"
+	layoutVarEmitSourceRangeKey  = "emit_source_range_key"
+	layoutVarEmitState           = "emit_state"
+	layoutVarEmitTranslation     = "emit_translation"
+	layoutVarEmitTranslationFlag = "emit_translation_flag"
+	layoutVarEmitTranslationKey  = "emit_translation_key"
 )
 
 // loadLayout returns the embedded CollectionSpec for layout.
@@ -263,24 +424,42 @@ type layoutMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutVariableSpecs struct {
-	EmitConnection     *ebpf.VariableSpec `ebpf:"emit_connection"`
-	EmitConnectionFlag *ebpf.VariableSpec `ebpf:"emit_connection_flag"`
-	EmitCounter        *ebpf.VariableSpec `ebpf:"emit_counter"`
-	EmitEndpoint       *ebpf.VariableSpec `ebpf:"emit_endpoint"`
-	EmitFlow           *ebpf.VariableSpec `ebpf:"emit_flow"`
-	EmitFlowEvent      *ebpf.VariableSpec `ebpf:"emit_flow_event"`
-	EmitFlowNote       *ebpf.VariableSpec `ebpf:"emit_flow_note"`
-	EmitHook           *ebpf.VariableSpec `ebpf:"emit_hook"`
-	EmitLayoutVersion  *ebpf.VariableSpec `ebpf:"emit_layout_version"`
-	EmitPath           *ebpf.VariableSpec `ebpf:"emit_path"`
-	EmitPathFlag       *ebpf.VariableSpec `ebpf:"emit_path_flag"`
-	EmitPathKind       *ebpf.VariableSpec `ebpf:"emit_path_kind"`
-	EmitPeer           *ebpf.VariableSpec `ebpf:"emit_peer"`
-	EmitRange          *ebpf.VariableSpec `ebpf:"emit_range"`
-	EmitRangeFlag      *ebpf.VariableSpec `ebpf:"emit_range_flag"`
-	EmitRangeKey       *ebpf.VariableSpec `ebpf:"emit_range_key"`
-	EmitReason         *ebpf.VariableSpec `ebpf:"emit_reason"`
-	EmitState          *ebpf.VariableSpec `ebpf:"emit_state"`
+	EmitAffinity        *ebpf.VariableSpec `ebpf:"emit_affinity"`
+	EmitAffinityKey     *ebpf.VariableSpec `ebpf:"emit_affinity_key"`
+	EmitBackend         *ebpf.VariableSpec `ebpf:"emit_backend"`
+	EmitBackendFlag     *ebpf.VariableSpec `ebpf:"emit_backend_flag"`
+	EmitConnection      *ebpf.VariableSpec `ebpf:"emit_connection"`
+	EmitConnectionFlag  *ebpf.VariableSpec `ebpf:"emit_connection_flag"`
+	EmitCounter         *ebpf.VariableSpec `ebpf:"emit_counter"`
+	EmitDatagramKey     *ebpf.VariableSpec `ebpf:"emit_datagram_key"`
+	EmitDatagramOrigin  *ebpf.VariableSpec `ebpf:"emit_datagram_origin"`
+	EmitEndpoint        *ebpf.VariableSpec `ebpf:"emit_endpoint"`
+	EmitFlow            *ebpf.VariableSpec `ebpf:"emit_flow"`
+	EmitFlowEvent       *ebpf.VariableSpec `ebpf:"emit_flow_event"`
+	EmitFlowNote        *ebpf.VariableSpec `ebpf:"emit_flow_note"`
+	EmitFrontend        *ebpf.VariableSpec `ebpf:"emit_frontend"`
+	EmitFrontendFlag    *ebpf.VariableSpec `ebpf:"emit_frontend_flag"`
+	EmitFrontendKey     *ebpf.VariableSpec `ebpf:"emit_frontend_key"`
+	EmitGoneKey         *ebpf.VariableSpec `ebpf:"emit_gone_key"`
+	EmitHook            *ebpf.VariableSpec `ebpf:"emit_hook"`
+	EmitLayoutVersion   *ebpf.VariableSpec `ebpf:"emit_layout_version"`
+	EmitNodeAddress     *ebpf.VariableSpec `ebpf:"emit_node_address"`
+	EmitPath            *ebpf.VariableSpec `ebpf:"emit_path"`
+	EmitPathFlag        *ebpf.VariableSpec `ebpf:"emit_path_flag"`
+	EmitPathKind        *ebpf.VariableSpec `ebpf:"emit_path_kind"`
+	EmitPeer            *ebpf.VariableSpec `ebpf:"emit_peer"`
+	EmitPool            *ebpf.VariableSpec `ebpf:"emit_pool"`
+	EmitRange           *ebpf.VariableSpec `ebpf:"emit_range"`
+	EmitRangeFlag       *ebpf.VariableSpec `ebpf:"emit_range_flag"`
+	EmitRangeKey        *ebpf.VariableSpec `ebpf:"emit_range_key"`
+	EmitReason          *ebpf.VariableSpec `ebpf:"emit_reason"`
+	EmitSocketOrigin    *ebpf.VariableSpec `ebpf:"emit_socket_origin"`
+	EmitSourceRange     *ebpf.VariableSpec `ebpf:"emit_source_range"`
+	EmitSourceRangeKey  *ebpf.VariableSpec `ebpf:"emit_source_range_key"`
+	EmitState           *ebpf.VariableSpec `ebpf:"emit_state"`
+	EmitTranslation     *ebpf.VariableSpec `ebpf:"emit_translation"`
+	EmitTranslationFlag *ebpf.VariableSpec `ebpf:"emit_translation_flag"`
+	EmitTranslationKey  *ebpf.VariableSpec `ebpf:"emit_translation_key"`
 }
 
 // layoutObjects contains all objects after they have been loaded into the kernel.
@@ -313,24 +492,42 @@ func (m *layoutMaps) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutVariables struct {
-	EmitConnection     *ebpf.Variable `ebpf:"emit_connection"`
-	EmitConnectionFlag *ebpf.Variable `ebpf:"emit_connection_flag"`
-	EmitCounter        *ebpf.Variable `ebpf:"emit_counter"`
-	EmitEndpoint       *ebpf.Variable `ebpf:"emit_endpoint"`
-	EmitFlow           *ebpf.Variable `ebpf:"emit_flow"`
-	EmitFlowEvent      *ebpf.Variable `ebpf:"emit_flow_event"`
-	EmitFlowNote       *ebpf.Variable `ebpf:"emit_flow_note"`
-	EmitHook           *ebpf.Variable `ebpf:"emit_hook"`
-	EmitLayoutVersion  *ebpf.Variable `ebpf:"emit_layout_version"`
-	EmitPath           *ebpf.Variable `ebpf:"emit_path"`
-	EmitPathFlag       *ebpf.Variable `ebpf:"emit_path_flag"`
-	EmitPathKind       *ebpf.Variable `ebpf:"emit_path_kind"`
-	EmitPeer           *ebpf.Variable `ebpf:"emit_peer"`
-	EmitRange          *ebpf.Variable `ebpf:"emit_range"`
-	EmitRangeFlag      *ebpf.Variable `ebpf:"emit_range_flag"`
-	EmitRangeKey       *ebpf.Variable `ebpf:"emit_range_key"`
-	EmitReason         *ebpf.Variable `ebpf:"emit_reason"`
-	EmitState          *ebpf.Variable `ebpf:"emit_state"`
+	EmitAffinity        *ebpf.Variable `ebpf:"emit_affinity"`
+	EmitAffinityKey     *ebpf.Variable `ebpf:"emit_affinity_key"`
+	EmitBackend         *ebpf.Variable `ebpf:"emit_backend"`
+	EmitBackendFlag     *ebpf.Variable `ebpf:"emit_backend_flag"`
+	EmitConnection      *ebpf.Variable `ebpf:"emit_connection"`
+	EmitConnectionFlag  *ebpf.Variable `ebpf:"emit_connection_flag"`
+	EmitCounter         *ebpf.Variable `ebpf:"emit_counter"`
+	EmitDatagramKey     *ebpf.Variable `ebpf:"emit_datagram_key"`
+	EmitDatagramOrigin  *ebpf.Variable `ebpf:"emit_datagram_origin"`
+	EmitEndpoint        *ebpf.Variable `ebpf:"emit_endpoint"`
+	EmitFlow            *ebpf.Variable `ebpf:"emit_flow"`
+	EmitFlowEvent       *ebpf.Variable `ebpf:"emit_flow_event"`
+	EmitFlowNote        *ebpf.Variable `ebpf:"emit_flow_note"`
+	EmitFrontend        *ebpf.Variable `ebpf:"emit_frontend"`
+	EmitFrontendFlag    *ebpf.Variable `ebpf:"emit_frontend_flag"`
+	EmitFrontendKey     *ebpf.Variable `ebpf:"emit_frontend_key"`
+	EmitGoneKey         *ebpf.Variable `ebpf:"emit_gone_key"`
+	EmitHook            *ebpf.Variable `ebpf:"emit_hook"`
+	EmitLayoutVersion   *ebpf.Variable `ebpf:"emit_layout_version"`
+	EmitNodeAddress     *ebpf.Variable `ebpf:"emit_node_address"`
+	EmitPath            *ebpf.Variable `ebpf:"emit_path"`
+	EmitPathFlag        *ebpf.Variable `ebpf:"emit_path_flag"`
+	EmitPathKind        *ebpf.Variable `ebpf:"emit_path_kind"`
+	EmitPeer            *ebpf.Variable `ebpf:"emit_peer"`
+	EmitPool            *ebpf.Variable `ebpf:"emit_pool"`
+	EmitRange           *ebpf.Variable `ebpf:"emit_range"`
+	EmitRangeFlag       *ebpf.Variable `ebpf:"emit_range_flag"`
+	EmitRangeKey        *ebpf.Variable `ebpf:"emit_range_key"`
+	EmitReason          *ebpf.Variable `ebpf:"emit_reason"`
+	EmitSocketOrigin    *ebpf.Variable `ebpf:"emit_socket_origin"`
+	EmitSourceRange     *ebpf.Variable `ebpf:"emit_source_range"`
+	EmitSourceRangeKey  *ebpf.Variable `ebpf:"emit_source_range_key"`
+	EmitState           *ebpf.Variable `ebpf:"emit_state"`
+	EmitTranslation     *ebpf.Variable `ebpf:"emit_translation"`
+	EmitTranslationFlag *ebpf.Variable `ebpf:"emit_translation_flag"`
+	EmitTranslationKey  *ebpf.Variable `ebpf:"emit_translation_key"`
 }
 
 // layoutPrograms contains all programs after they have been loaded into the kernel.

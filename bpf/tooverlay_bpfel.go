@@ -16,29 +16,39 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ToOverlayMapFlConnections    = "fl_connections"
-	ToOverlayMapFlEndpoints      = "fl_endpoints"
-	ToOverlayMapFlFlowEvents     = "fl_flow_events"
-	ToOverlayMapFlMetrics        = "fl_metrics"
-	ToOverlayMapFlPeers          = "fl_peers"
-	ToOverlayMapFlRanges         = "fl_ranges"
-	ToOverlayMapFlState          = "fl_state"
-	ToOverlayMapFlViaStack       = "fl_via_stack"
-	ToOverlayProgToOverlay       = "to_overlay"
-	ToOverlayVarCfgFlowMask      = "cfg_flow_mask"
-	ToOverlayVarCfgGateway4      = "cfg_gateway4"
-	ToOverlayVarCfgGateway6      = "cfg_gateway6"
-	ToOverlayVarCfgPods4         = "cfg_pods4"
-	ToOverlayVarCfgPods4Mask     = "cfg_pods4_mask"
-	ToOverlayVarCfgPods6         = "cfg_pods6"
-	ToOverlayVarCfgPods6Mask     = "cfg_pods6_mask"
-	ToOverlayVarCfgRouterMac     = "cfg_router_mac"
-	ToOverlayVarCfgTunnelAddress = "cfg_tunnel_address"
-	ToOverlayVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
-	ToOverlayVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
-	ToOverlayVarCfgTunnelPort    = "cfg_tunnel_port"
-	ToOverlayVarCfgUplinkIfindex = "cfg_uplink_ifindex"
-	ToOverlayVarCfgVni           = "cfg_vni"
+	ToOverlayMapFlAffinities      = "fl_affinities"
+	ToOverlayMapFlBackends        = "fl_backends"
+	ToOverlayMapFlConnections     = "fl_connections"
+	ToOverlayMapFlDatagramOrigins = "fl_datagram_origins"
+	ToOverlayMapFlEndpoints       = "fl_endpoints"
+	ToOverlayMapFlFlowEvents      = "fl_flow_events"
+	ToOverlayMapFlFrontends       = "fl_frontends"
+	ToOverlayMapFlMetrics         = "fl_metrics"
+	ToOverlayMapFlNodeAddresses   = "fl_node_addresses"
+	ToOverlayMapFlPeers           = "fl_peers"
+	ToOverlayMapFlPools           = "fl_pools"
+	ToOverlayMapFlRanges          = "fl_ranges"
+	ToOverlayMapFlSlots           = "fl_slots"
+	ToOverlayMapFlSocketOrigins   = "fl_socket_origins"
+	ToOverlayMapFlSourceRanges    = "fl_source_ranges"
+	ToOverlayMapFlState           = "fl_state"
+	ToOverlayMapFlTranslations    = "fl_translations"
+	ToOverlayMapFlViaStack        = "fl_via_stack"
+	ToOverlayProgToOverlay        = "to_overlay"
+	ToOverlayVarCfgFlowMask       = "cfg_flow_mask"
+	ToOverlayVarCfgGateway4       = "cfg_gateway4"
+	ToOverlayVarCfgGateway6       = "cfg_gateway6"
+	ToOverlayVarCfgPods4          = "cfg_pods4"
+	ToOverlayVarCfgPods4Mask      = "cfg_pods4_mask"
+	ToOverlayVarCfgPods6          = "cfg_pods6"
+	ToOverlayVarCfgPods6Mask      = "cfg_pods6_mask"
+	ToOverlayVarCfgRouterMac      = "cfg_router_mac"
+	ToOverlayVarCfgTunnelAddress  = "cfg_tunnel_address"
+	ToOverlayVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
+	ToOverlayVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
+	ToOverlayVarCfgTunnelPort     = "cfg_tunnel_port"
+	ToOverlayVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
+	ToOverlayVarCfgVni            = "cfg_vni"
 )
 
 // LoadToOverlay returns the embedded CollectionSpec for ToOverlay.
@@ -90,14 +100,24 @@ type ToOverlayProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ToOverlayMapSpecs struct {
-	FlConnections *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlRanges      *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlState       *ebpf.MapSpec `ebpf:"fl_state"`
-	FlViaStack    *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
 }
 
 // ToOverlayVariableSpecs contains global variables before they are loaded into the kernel.
@@ -140,25 +160,45 @@ func (o *ToOverlayObjects) Close() error {
 //
 // It can be passed to LoadToOverlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ToOverlayMaps struct {
-	FlConnections *ebpf.Map `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.Map `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.Map `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.Map `ebpf:"fl_peers"`
-	FlRanges      *ebpf.Map `ebpf:"fl_ranges"`
-	FlState       *ebpf.Map `ebpf:"fl_state"`
-	FlViaStack    *ebpf.Map `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
+	FlPools           *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
 }
 
 func (m *ToOverlayMaps) Close() error {
 	return _ToOverlayClose(
+		m.FlAffinities,
+		m.FlBackends,
 		m.FlConnections,
+		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
+		m.FlFrontends,
 		m.FlMetrics,
+		m.FlNodeAddresses,
 		m.FlPeers,
+		m.FlPools,
 		m.FlRanges,
+		m.FlSlots,
+		m.FlSocketOrigins,
+		m.FlSourceRanges,
 		m.FlState,
+		m.FlTranslations,
 		m.FlViaStack,
 	)
 }

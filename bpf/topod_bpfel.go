@@ -16,29 +16,39 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ToPodMapFlConnections    = "fl_connections"
-	ToPodMapFlEndpoints      = "fl_endpoints"
-	ToPodMapFlFlowEvents     = "fl_flow_events"
-	ToPodMapFlMetrics        = "fl_metrics"
-	ToPodMapFlPeers          = "fl_peers"
-	ToPodMapFlRanges         = "fl_ranges"
-	ToPodMapFlState          = "fl_state"
-	ToPodMapFlViaStack       = "fl_via_stack"
-	ToPodProgToPod           = "to_pod"
-	ToPodVarCfgFlowMask      = "cfg_flow_mask"
-	ToPodVarCfgGateway4      = "cfg_gateway4"
-	ToPodVarCfgGateway6      = "cfg_gateway6"
-	ToPodVarCfgPods4         = "cfg_pods4"
-	ToPodVarCfgPods4Mask     = "cfg_pods4_mask"
-	ToPodVarCfgPods6         = "cfg_pods6"
-	ToPodVarCfgPods6Mask     = "cfg_pods6_mask"
-	ToPodVarCfgRouterMac     = "cfg_router_mac"
-	ToPodVarCfgTunnelAddress = "cfg_tunnel_address"
-	ToPodVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
-	ToPodVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
-	ToPodVarCfgTunnelPort    = "cfg_tunnel_port"
-	ToPodVarCfgUplinkIfindex = "cfg_uplink_ifindex"
-	ToPodVarCfgVni           = "cfg_vni"
+	ToPodMapFlAffinities      = "fl_affinities"
+	ToPodMapFlBackends        = "fl_backends"
+	ToPodMapFlConnections     = "fl_connections"
+	ToPodMapFlDatagramOrigins = "fl_datagram_origins"
+	ToPodMapFlEndpoints       = "fl_endpoints"
+	ToPodMapFlFlowEvents      = "fl_flow_events"
+	ToPodMapFlFrontends       = "fl_frontends"
+	ToPodMapFlMetrics         = "fl_metrics"
+	ToPodMapFlNodeAddresses   = "fl_node_addresses"
+	ToPodMapFlPeers           = "fl_peers"
+	ToPodMapFlPools           = "fl_pools"
+	ToPodMapFlRanges          = "fl_ranges"
+	ToPodMapFlSlots           = "fl_slots"
+	ToPodMapFlSocketOrigins   = "fl_socket_origins"
+	ToPodMapFlSourceRanges    = "fl_source_ranges"
+	ToPodMapFlState           = "fl_state"
+	ToPodMapFlTranslations    = "fl_translations"
+	ToPodMapFlViaStack        = "fl_via_stack"
+	ToPodProgToPod            = "to_pod"
+	ToPodVarCfgFlowMask       = "cfg_flow_mask"
+	ToPodVarCfgGateway4       = "cfg_gateway4"
+	ToPodVarCfgGateway6       = "cfg_gateway6"
+	ToPodVarCfgPods4          = "cfg_pods4"
+	ToPodVarCfgPods4Mask      = "cfg_pods4_mask"
+	ToPodVarCfgPods6          = "cfg_pods6"
+	ToPodVarCfgPods6Mask      = "cfg_pods6_mask"
+	ToPodVarCfgRouterMac      = "cfg_router_mac"
+	ToPodVarCfgTunnelAddress  = "cfg_tunnel_address"
+	ToPodVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
+	ToPodVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
+	ToPodVarCfgTunnelPort     = "cfg_tunnel_port"
+	ToPodVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
+	ToPodVarCfgVni            = "cfg_vni"
 )
 
 // LoadToPod returns the embedded CollectionSpec for ToPod.
@@ -90,14 +100,24 @@ type ToPodProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ToPodMapSpecs struct {
-	FlConnections *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlRanges      *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlState       *ebpf.MapSpec `ebpf:"fl_state"`
-	FlViaStack    *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
 }
 
 // ToPodVariableSpecs contains global variables before they are loaded into the kernel.
@@ -140,25 +160,45 @@ func (o *ToPodObjects) Close() error {
 //
 // It can be passed to LoadToPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ToPodMaps struct {
-	FlConnections *ebpf.Map `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.Map `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.Map `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.Map `ebpf:"fl_peers"`
-	FlRanges      *ebpf.Map `ebpf:"fl_ranges"`
-	FlState       *ebpf.Map `ebpf:"fl_state"`
-	FlViaStack    *ebpf.Map `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
+	FlPools           *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
 }
 
 func (m *ToPodMaps) Close() error {
 	return _ToPodClose(
+		m.FlAffinities,
+		m.FlBackends,
 		m.FlConnections,
+		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
+		m.FlFrontends,
 		m.FlMetrics,
+		m.FlNodeAddresses,
 		m.FlPeers,
+		m.FlPools,
 		m.FlRanges,
+		m.FlSlots,
+		m.FlSocketOrigins,
+		m.FlSourceRanges,
 		m.FlState,
+		m.FlTranslations,
 		m.FlViaStack,
 	)
 }

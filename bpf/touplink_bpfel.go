@@ -16,29 +16,39 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ToUplinkMapFlConnections    = "fl_connections"
-	ToUplinkMapFlEndpoints      = "fl_endpoints"
-	ToUplinkMapFlFlowEvents     = "fl_flow_events"
-	ToUplinkMapFlMetrics        = "fl_metrics"
-	ToUplinkMapFlPeers          = "fl_peers"
-	ToUplinkMapFlRanges         = "fl_ranges"
-	ToUplinkMapFlState          = "fl_state"
-	ToUplinkMapFlViaStack       = "fl_via_stack"
-	ToUplinkProgToUplink        = "to_uplink"
-	ToUplinkVarCfgFlowMask      = "cfg_flow_mask"
-	ToUplinkVarCfgGateway4      = "cfg_gateway4"
-	ToUplinkVarCfgGateway6      = "cfg_gateway6"
-	ToUplinkVarCfgPods4         = "cfg_pods4"
-	ToUplinkVarCfgPods4Mask     = "cfg_pods4_mask"
-	ToUplinkVarCfgPods6         = "cfg_pods6"
-	ToUplinkVarCfgPods6Mask     = "cfg_pods6_mask"
-	ToUplinkVarCfgRouterMac     = "cfg_router_mac"
-	ToUplinkVarCfgTunnelAddress = "cfg_tunnel_address"
-	ToUplinkVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
-	ToUplinkVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
-	ToUplinkVarCfgTunnelPort    = "cfg_tunnel_port"
-	ToUplinkVarCfgUplinkIfindex = "cfg_uplink_ifindex"
-	ToUplinkVarCfgVni           = "cfg_vni"
+	ToUplinkMapFlAffinities      = "fl_affinities"
+	ToUplinkMapFlBackends        = "fl_backends"
+	ToUplinkMapFlConnections     = "fl_connections"
+	ToUplinkMapFlDatagramOrigins = "fl_datagram_origins"
+	ToUplinkMapFlEndpoints       = "fl_endpoints"
+	ToUplinkMapFlFlowEvents      = "fl_flow_events"
+	ToUplinkMapFlFrontends       = "fl_frontends"
+	ToUplinkMapFlMetrics         = "fl_metrics"
+	ToUplinkMapFlNodeAddresses   = "fl_node_addresses"
+	ToUplinkMapFlPeers           = "fl_peers"
+	ToUplinkMapFlPools           = "fl_pools"
+	ToUplinkMapFlRanges          = "fl_ranges"
+	ToUplinkMapFlSlots           = "fl_slots"
+	ToUplinkMapFlSocketOrigins   = "fl_socket_origins"
+	ToUplinkMapFlSourceRanges    = "fl_source_ranges"
+	ToUplinkMapFlState           = "fl_state"
+	ToUplinkMapFlTranslations    = "fl_translations"
+	ToUplinkMapFlViaStack        = "fl_via_stack"
+	ToUplinkProgToUplink         = "to_uplink"
+	ToUplinkVarCfgFlowMask       = "cfg_flow_mask"
+	ToUplinkVarCfgGateway4       = "cfg_gateway4"
+	ToUplinkVarCfgGateway6       = "cfg_gateway6"
+	ToUplinkVarCfgPods4          = "cfg_pods4"
+	ToUplinkVarCfgPods4Mask      = "cfg_pods4_mask"
+	ToUplinkVarCfgPods6          = "cfg_pods6"
+	ToUplinkVarCfgPods6Mask      = "cfg_pods6_mask"
+	ToUplinkVarCfgRouterMac      = "cfg_router_mac"
+	ToUplinkVarCfgTunnelAddress  = "cfg_tunnel_address"
+	ToUplinkVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
+	ToUplinkVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
+	ToUplinkVarCfgTunnelPort     = "cfg_tunnel_port"
+	ToUplinkVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
+	ToUplinkVarCfgVni            = "cfg_vni"
 )
 
 // LoadToUplink returns the embedded CollectionSpec for ToUplink.
@@ -90,14 +100,24 @@ type ToUplinkProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ToUplinkMapSpecs struct {
-	FlConnections *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlRanges      *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlState       *ebpf.MapSpec `ebpf:"fl_state"`
-	FlViaStack    *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
 }
 
 // ToUplinkVariableSpecs contains global variables before they are loaded into the kernel.
@@ -140,25 +160,45 @@ func (o *ToUplinkObjects) Close() error {
 //
 // It can be passed to LoadToUplinkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ToUplinkMaps struct {
-	FlConnections *ebpf.Map `ebpf:"fl_connections"`
-	FlEndpoints   *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents  *ebpf.Map `ebpf:"fl_flow_events"`
-	FlMetrics     *ebpf.Map `ebpf:"fl_metrics"`
-	FlPeers       *ebpf.Map `ebpf:"fl_peers"`
-	FlRanges      *ebpf.Map `ebpf:"fl_ranges"`
-	FlState       *ebpf.Map `ebpf:"fl_state"`
-	FlViaStack    *ebpf.Map `ebpf:"fl_via_stack"`
+	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
+	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
+	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
+	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
+	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
+	FlPools           *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
+	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
+	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
+	FlState           *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
+	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
 }
 
 func (m *ToUplinkMaps) Close() error {
 	return _ToUplinkClose(
+		m.FlAffinities,
+		m.FlBackends,
 		m.FlConnections,
+		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
+		m.FlFrontends,
 		m.FlMetrics,
+		m.FlNodeAddresses,
 		m.FlPeers,
+		m.FlPools,
 		m.FlRanges,
+		m.FlSlots,
+		m.FlSocketOrigins,
+		m.FlSourceRanges,
 		m.FlState,
+		m.FlTranslations,
 		m.FlViaStack,
 	)
 }

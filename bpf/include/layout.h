@@ -10,7 +10,7 @@
 #include "vmlinux.h"
 
 enum layout_version {
-	LAYOUT_VERSION = 2,
+	LAYOUT_VERSION = 3,
 	NOTES_VERSION = 1, /* of fl_via_stack alone, which programs of two layouts share */
 };
 
@@ -116,6 +116,153 @@ struct state {
 	__u64 seed; /* of the connections' hash; secret, so that nobody can aim at a row */
 	__u32 epoch; /* paths of another epoch are decided anew */
 	__u32 pad;
+};
+
+/* Services.
+ *
+ * fl_frontends says which pool of backends a virtual address and port has, fl_pools which
+ * slots a pool has, fl_slots which backend stands in a slot, fl_backends where that is.
+ * A client's hash picks a slot. Whoever follows the numbers checks that the backend that
+ * it comes to is of the pool that it started from: a reader that meets a change half-way
+ * sees that it did, and looks again.
+ *
+ * A NodePort or a host port without an address has the unspecified address of its family
+ * (:: or ::ffff:0.0.0.0) and stands for every address in fl_node_addresses. */
+struct frontend_key {
+	struct address address;
+	__be16 port;
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 pad;
+};
+
+enum frontend_flag {
+	FRONTEND_SOURCE_RANGES = 1, /* from outside, only clients in fl_source_ranges */
+	FRONTEND_KEEP_SOURCE = 2, /* from outside, the client's address is kept: all backends are here */
+	FRONTEND_CLUSTER_IP = 4, /* of no concern to packets from outside */
+	FRONTEND_DROP_OUTSIDE = 8, /* nobody here may answer a packet from outside: no refusal either */
+};
+
+struct frontend {
+	__u32 inside; /* pool for clients on this node */
+	__u32 outside; /* pool for packets that come in by the uplink */
+	__u32 service; /* number of the Service on this node, for its source ranges */
+	__u32 affinity; /* seconds that a client stays with its backend; 0: no affinity */
+	__u8 flags; /* of enum frontend_flag */
+	__u8 pad[3];
+};
+
+/* fl_pools: number of a pool -> its slots. */
+struct pool {
+	__u32 base; /* the first slot */
+	__u32 slots; /* how many: a power of two; 0: no backend, clients are refused at once */
+};
+
+enum backend_flag {
+	BACKEND_LOCAL = 1, /* on this node */
+	BACKEND_POD = 2, /* on the pod network, not a host or an address outside */
+};
+
+/* fl_backends: number of a backend -> where it is. A number is given away again only when
+ * all others have been. */
+struct backend {
+	struct address address;
+	__be16 port;
+	__u8 flags; /* of enum backend_flag */
+	__u8 pad;
+	__u32 pool; /* the pool that it is of; 0: none, the row is free. Pools are numbered from 1 */
+};
+
+/* fl_affinities: client and pool -> its backend. The client is the packet's source, or
+ * for sockets the cookie of their network namespace in the last two words. */
+struct affinity_key {
+	struct address client;
+	__u32 pool;
+	__u32 socket; /* 1: the client is a cookie */
+};
+
+struct affinity {
+	__u32 backend; /* number */
+	__u32 seen; /* tick of the last use */
+	struct address address; /* of the backend when it was chosen: the number may be another's now */
+};
+
+/* fl_source_ranges: Service and range -> its clients are let in. prefixlen counts the 32
+ * bits of the Service's number too. */
+struct source_range_key {
+	__u32 prefixlen;
+	__u32 service;
+	struct address address;
+};
+
+struct source_range {
+	__u32 allowed; /* 1; a value must have a size */
+};
+
+/* fl_node_addresses: an address of this node. */
+struct node_address {
+	__u32 known; /* 1; a value must have a size */
+};
+
+/* fl_socket_origins (socket storage): what a connected socket was asked to connect to, and
+ * what it was connected to instead. */
+struct socket_origin {
+	struct address asked;
+	struct address backend;
+	__be16 asked_port;
+	__be16 backend_port;
+	__u32 pool; /* of the backend */
+};
+
+/* fl_datagram_origins: socket and backend -> what a datagram was sent to, so that the
+ * answer seems to come from there. */
+struct datagram_key {
+	__u64 cookie; /* of the socket */
+	struct address backend;
+	__be16 port;
+	__u8 pad[6];
+};
+
+struct datagram_origin {
+	struct address asked;
+	__be16 port;
+	__u8 pad[2];
+};
+
+/* fl_gone: a backend that sockets must not stay with. */
+struct gone_key {
+	struct address address;
+	__be16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+
+/* fl_translations: a flow in one direction, as its packets are met -> as they go on. Each
+ * translated connection has two rows, one for each direction. */
+struct translation_key {
+	struct address src;
+	struct address dst;
+	__be16 sport;
+	__be16 dport;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+enum translation_flag {
+	TRANSLATION_REPLY = 1, /* the row of packets that come back */
+	TRANSLATION_SEEN = 2, /* a packet of this direction was met */
+	TRANSLATION_CLOSING = 4, /* it had FIN or RST */
+	TRANSLATION_FORWARD = 8, /* not translated here: handed on to the node that answers the client itself (DSR) */
+};
+
+struct translation {
+	struct address src;
+	struct address dst;
+	__be16 sport;
+	__be16 dport;
+	__u8 flags; /* of enum translation_flag */
+	__u8 pad[3];
+	__u32 seen; /* tick of the last packet */
+	__u32 pool; /* that the backend was chosen from */
 };
 
 /* fl_flow_events: index of enum flow_event -> how often, for each CPU. */

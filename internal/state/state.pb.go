@@ -28,6 +28,55 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type TrafficDistribution int32
+
+const (
+	TrafficDistribution_DISTRIBUTION_ANY       TrafficDistribution = 0
+	TrafficDistribution_DISTRIBUTION_SAME_ZONE TrafficDistribution = 1 // PreferClose and PreferSameZone
+	TrafficDistribution_DISTRIBUTION_SAME_NODE TrafficDistribution = 2 // PreferSameNode
+)
+
+// Enum value maps for TrafficDistribution.
+var (
+	TrafficDistribution_name = map[int32]string{
+		0: "DISTRIBUTION_ANY",
+		1: "DISTRIBUTION_SAME_ZONE",
+		2: "DISTRIBUTION_SAME_NODE",
+	}
+	TrafficDistribution_value = map[string]int32{
+		"DISTRIBUTION_ANY":       0,
+		"DISTRIBUTION_SAME_ZONE": 1,
+		"DISTRIBUTION_SAME_NODE": 2,
+	}
+)
+
+func (x TrafficDistribution) Enum() *TrafficDistribution {
+	p := new(TrafficDistribution)
+	*p = x
+	return p
+}
+
+func (x TrafficDistribution) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TrafficDistribution) Descriptor() protoreflect.EnumDescriptor {
+	return file_state_proto_enumTypes[0].Descriptor()
+}
+
+func (TrafficDistribution) Type() protoreflect.EnumType {
+	return &file_state_proto_enumTypes[0]
+}
+
+func (x TrafficDistribution) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TrafficDistribution.Descriptor instead.
+func (TrafficDistribution) EnumDescriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{0}
+}
+
 // LocalNode is what an agent must know of its own node. Resource name: the
 // node's name. An agent receives its own and no other.
 type LocalNode struct {
@@ -40,8 +89,10 @@ type LocalNode struct {
 	Addresses []string `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	// Every range that pods of this cluster may have. Traffic to them is never masqueraded.
 	ClusterPodCidrs []string `protobuf:"bytes,4,rep,name=cluster_pod_cidrs,json=clusterPodCidrs,proto3" json:"cluster_pod_cidrs,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Label topology.kubernetes.io/zone; empty: the node is in no zone.
+	Zone          string `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LocalNode) Reset() {
@@ -100,6 +151,13 @@ func (x *LocalNode) GetClusterPodCidrs() []string {
 		return x.ClusterPodCidrs
 	}
 	return nil
+}
+
+func (x *LocalNode) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
 }
 
 // PeerNode is how pods of another node are reached. Resource name: the node's
@@ -238,6 +296,468 @@ func (x *Endpoint) GetAddresses() []string {
 	return nil
 }
 
+// Service is a Kubernetes Service that is load-balanced: it has addresses of its own and
+// names no other proxy (label service.kubernetes.io/service-proxy-name). Resource name:
+// "namespace/name". Every agent receives all of them. Headless Services have none.
+type Service struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Addresses in the packed form of net/netip: 4 or 16 bytes. Of the virtual addresses
+	// only those that the model accepts: no address of a node, a pod range or another Service.
+	ClusterIps  [][]byte `protobuf:"bytes,3,rep,name=cluster_ips,json=clusterIps,proto3" json:"cluster_ips,omitempty"`
+	ExternalIps [][]byte `protobuf:"bytes,4,rep,name=external_ips,json=externalIps,proto3" json:"external_ips,omitempty"`
+	// status.loadBalancer.ingress with ipMode VIP.
+	LoadBalancerIps [][]byte       `protobuf:"bytes,5,rep,name=load_balancer_ips,json=loadBalancerIps,proto3" json:"load_balancer_ips,omitempty"`
+	Ports           []*ServicePort `protobuf:"bytes,6,rep,name=ports,proto3" json:"ports,omitempty"`
+	// Seconds that a client stays with its backend; 0: no affinity.
+	AffinitySeconds uint32 `protobuf:"varint,7,opt,name=affinity_seconds,json=affinitySeconds,proto3" json:"affinity_seconds,omitempty"`
+	// internalTrafficPolicy and externalTrafficPolicy are Local.
+	InternalLocal bool `protobuf:"varint,8,opt,name=internal_local,json=internalLocal,proto3" json:"internal_local,omitempty"`
+	ExternalLocal bool `protobuf:"varint,9,opt,name=external_local,json=externalLocal,proto3" json:"external_local,omitempty"`
+	// 0: none.
+	HealthCheckNodePort uint32 `protobuf:"varint,10,opt,name=health_check_node_port,json=healthCheckNodePort,proto3" json:"health_check_node_port,omitempty"`
+	// spec.loadBalancerSourceRanges in canonical text; empty: everybody.
+	SourceRanges []string `protobuf:"bytes,11,rep,name=source_ranges,json=sourceRanges,proto3" json:"source_ranges,omitempty"`
+	// spec.publishNotReadyAddresses: endpoints count as ready whatever their conditions say.
+	PublishNotReady bool `protobuf:"varint,12,opt,name=publish_not_ready,json=publishNotReady,proto3" json:"publish_not_ready,omitempty"`
+	// spec.trafficDistribution.
+	Distribution  TrafficDistribution `protobuf:"varint,13,opt,name=distribution,proto3,enum=fairlead.state.v1.TrafficDistribution" json:"distribution,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Service) Reset() {
+	*x = Service{}
+	mi := &file_state_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Service) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Service) ProtoMessage() {}
+
+func (x *Service) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Service.ProtoReflect.Descriptor instead.
+func (*Service) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Service) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Service) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Service) GetClusterIps() [][]byte {
+	if x != nil {
+		return x.ClusterIps
+	}
+	return nil
+}
+
+func (x *Service) GetExternalIps() [][]byte {
+	if x != nil {
+		return x.ExternalIps
+	}
+	return nil
+}
+
+func (x *Service) GetLoadBalancerIps() [][]byte {
+	if x != nil {
+		return x.LoadBalancerIps
+	}
+	return nil
+}
+
+func (x *Service) GetPorts() []*ServicePort {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *Service) GetAffinitySeconds() uint32 {
+	if x != nil {
+		return x.AffinitySeconds
+	}
+	return 0
+}
+
+func (x *Service) GetInternalLocal() bool {
+	if x != nil {
+		return x.InternalLocal
+	}
+	return false
+}
+
+func (x *Service) GetExternalLocal() bool {
+	if x != nil {
+		return x.ExternalLocal
+	}
+	return false
+}
+
+func (x *Service) GetHealthCheckNodePort() uint32 {
+	if x != nil {
+		return x.HealthCheckNodePort
+	}
+	return 0
+}
+
+func (x *Service) GetSourceRanges() []string {
+	if x != nil {
+		return x.SourceRanges
+	}
+	return nil
+}
+
+func (x *Service) GetPublishNotReady() bool {
+	if x != nil {
+		return x.PublishNotReady
+	}
+	return false
+}
+
+func (x *Service) GetDistribution() TrafficDistribution {
+	if x != nil {
+		return x.Distribution
+	}
+	return TrafficDistribution_DISTRIBUTION_ANY
+}
+
+type ServicePort struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ports of EndpointSlices with this name are its targets.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// IANA protocol number: 6 or 17. Ports of other protocols are left out.
+	Protocol      uint32 `protobuf:"varint,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Port          uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	NodePort      uint32 `protobuf:"varint,4,opt,name=node_port,json=nodePort,proto3" json:"node_port,omitempty"` // 0: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServicePort) Reset() {
+	*x = ServicePort{}
+	mi := &file_state_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServicePort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServicePort) ProtoMessage() {}
+
+func (x *ServicePort) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServicePort.ProtoReflect.Descriptor instead.
+func (*ServicePort) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ServicePort) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ServicePort) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *ServicePort) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *ServicePort) GetNodePort() uint32 {
+	if x != nil {
+		return x.NodePort
+	}
+	return 0
+}
+
+// ServiceEndpoints is an EndpointSlice of a Service. Resource name: "namespace/name" of the slice.
+type ServiceEndpoints struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Name of the Service, in the same namespace.
+	Service       string             `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
+	Ports         []*EndpointPort    `protobuf:"bytes,4,rep,name=ports,proto3" json:"ports,omitempty"`
+	Endpoints     []*ServiceEndpoint `protobuf:"bytes,5,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServiceEndpoints) Reset() {
+	*x = ServiceEndpoints{}
+	mi := &file_state_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceEndpoints) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceEndpoints) ProtoMessage() {}
+
+func (x *ServiceEndpoints) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceEndpoints.ProtoReflect.Descriptor instead.
+func (*ServiceEndpoints) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ServiceEndpoints) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ServiceEndpoints) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ServiceEndpoints) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ServiceEndpoints) GetPorts() []*EndpointPort {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *ServiceEndpoints) GetEndpoints() []*ServiceEndpoint {
+	if x != nil {
+		return x.Endpoints
+	}
+	return nil
+}
+
+type EndpointPort struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Protocol      uint32                 `protobuf:"varint,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Port          uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndpointPort) Reset() {
+	*x = EndpointPort{}
+	mi := &file_state_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointPort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointPort) ProtoMessage() {}
+
+func (x *EndpointPort) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointPort.ProtoReflect.Descriptor instead.
+func (*EndpointPort) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *EndpointPort) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EndpointPort) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *EndpointPort) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+type ServiceEndpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 4 or 16 bytes. An endpoint of several addresses travels as several.
+	Address     []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Ready       bool   `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"`
+	Serving     bool   `protobuf:"varint,3,opt,name=serving,proto3" json:"serving,omitempty"`
+	Terminating bool   `protobuf:"varint,4,opt,name=terminating,proto3" json:"terminating,omitempty"`
+	Node        string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	Zone        string `protobuf:"bytes,6,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Topology hints; empty: none.
+	ZoneHints     []string `protobuf:"bytes,7,rep,name=zone_hints,json=zoneHints,proto3" json:"zone_hints,omitempty"`
+	NodeHints     []string `protobuf:"bytes,8,rep,name=node_hints,json=nodeHints,proto3" json:"node_hints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServiceEndpoint) Reset() {
+	*x = ServiceEndpoint{}
+	mi := &file_state_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceEndpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceEndpoint) ProtoMessage() {}
+
+func (x *ServiceEndpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceEndpoint.ProtoReflect.Descriptor instead.
+func (*ServiceEndpoint) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ServiceEndpoint) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *ServiceEndpoint) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *ServiceEndpoint) GetServing() bool {
+	if x != nil {
+		return x.Serving
+	}
+	return false
+}
+
+func (x *ServiceEndpoint) GetTerminating() bool {
+	if x != nil {
+		return x.Terminating
+	}
+	return false
+}
+
+func (x *ServiceEndpoint) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ServiceEndpoint) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *ServiceEndpoint) GetZoneHints() []string {
+	if x != nil {
+		return x.ZoneHints
+	}
+	return nil
+}
+
+func (x *ServiceEndpoint) GetNodeHints() []string {
+	if x != nil {
+		return x.NodeHints
+	}
+	return nil
+}
+
 type EnrollRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A projected ServiceAccount token with audience "fairlead-controller".
@@ -250,7 +770,7 @@ type EnrollRequest struct {
 
 func (x *EnrollRequest) Reset() {
 	*x = EnrollRequest{}
-	mi := &file_state_proto_msgTypes[3]
+	mi := &file_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -262,7 +782,7 @@ func (x *EnrollRequest) String() string {
 func (*EnrollRequest) ProtoMessage() {}
 
 func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_state_proto_msgTypes[3]
+	mi := &file_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -275,7 +795,7 @@ func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollRequest.ProtoReflect.Descriptor instead.
 func (*EnrollRequest) Descriptor() ([]byte, []int) {
-	return file_state_proto_rawDescGZIP(), []int{3}
+	return file_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EnrollRequest) GetToken() string {
@@ -302,7 +822,7 @@ type EnrollResponse struct {
 
 func (x *EnrollResponse) Reset() {
 	*x = EnrollResponse{}
-	mi := &file_state_proto_msgTypes[4]
+	mi := &file_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -314,7 +834,7 @@ func (x *EnrollResponse) String() string {
 func (*EnrollResponse) ProtoMessage() {}
 
 func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_state_proto_msgTypes[4]
+	mi := &file_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -327,7 +847,7 @@ func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollResponse.ProtoReflect.Descriptor instead.
 func (*EnrollResponse) Descriptor() ([]byte, []int) {
-	return file_state_proto_rawDescGZIP(), []int{4}
+	return file_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EnrollResponse) GetChain() [][]byte {
@@ -341,12 +861,13 @@ var File_state_proto protoreflect.FileDescriptor
 
 const file_state_proto_rawDesc = "" +
 	"\n" +
-	"\vstate.proto\x12\x11fairlead.state.v1\"\x86\x01\n" +
+	"\vstate.proto\x12\x11fairlead.state.v1\"\x9a\x01\n" +
 	"\tLocalNode\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tpod_cidrs\x18\x02 \x03(\tR\bpodCidrs\x12\x1c\n" +
 	"\taddresses\x18\x03 \x03(\tR\taddresses\x12*\n" +
-	"\x11cluster_pod_cidrs\x18\x04 \x03(\tR\x0fclusterPodCidrs\"Y\n" +
+	"\x11cluster_pod_cidrs\x18\x04 \x03(\tR\x0fclusterPodCidrs\x12\x12\n" +
+	"\x04zone\x18\x05 \x01(\tR\x04zone\"Y\n" +
 	"\bPeerNode\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tpod_cidrs\x18\x02 \x03(\tR\bpodCidrs\x12\x1c\n" +
@@ -355,12 +876,58 @@ const file_state_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x1c\n" +
-	"\taddresses\x18\x04 \x03(\tR\taddresses\"7\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\"\xac\x04\n" +
+	"\aService\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
+	"\vcluster_ips\x18\x03 \x03(\fR\n" +
+	"clusterIps\x12!\n" +
+	"\fexternal_ips\x18\x04 \x03(\fR\vexternalIps\x12*\n" +
+	"\x11load_balancer_ips\x18\x05 \x03(\fR\x0floadBalancerIps\x124\n" +
+	"\x05ports\x18\x06 \x03(\v2\x1e.fairlead.state.v1.ServicePortR\x05ports\x12)\n" +
+	"\x10affinity_seconds\x18\a \x01(\rR\x0faffinitySeconds\x12%\n" +
+	"\x0einternal_local\x18\b \x01(\bR\rinternalLocal\x12%\n" +
+	"\x0eexternal_local\x18\t \x01(\bR\rexternalLocal\x123\n" +
+	"\x16health_check_node_port\x18\n" +
+	" \x01(\rR\x13healthCheckNodePort\x12#\n" +
+	"\rsource_ranges\x18\v \x03(\tR\fsourceRanges\x12*\n" +
+	"\x11publish_not_ready\x18\f \x01(\bR\x0fpublishNotReady\x12J\n" +
+	"\fdistribution\x18\r \x01(\x0e2&.fairlead.state.v1.TrafficDistributionR\fdistribution\"n\n" +
+	"\vServicePort\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12\x1b\n" +
+	"\tnode_port\x18\x04 \x01(\rR\bnodePort\"\xd7\x01\n" +
+	"\x10ServiceEndpoints\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aservice\x18\x03 \x01(\tR\aservice\x125\n" +
+	"\x05ports\x18\x04 \x03(\v2\x1f.fairlead.state.v1.EndpointPortR\x05ports\x12@\n" +
+	"\tendpoints\x18\x05 \x03(\v2\".fairlead.state.v1.ServiceEndpointR\tendpoints\"R\n" +
+	"\fEndpointPort\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\xe3\x01\n" +
+	"\x0fServiceEndpoint\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x14\n" +
+	"\x05ready\x18\x02 \x01(\bR\x05ready\x12\x18\n" +
+	"\aserving\x18\x03 \x01(\bR\aserving\x12 \n" +
+	"\vterminating\x18\x04 \x01(\bR\vterminating\x12\x12\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\x12\x12\n" +
+	"\x04zone\x18\x06 \x01(\tR\x04zone\x12\x1d\n" +
+	"\n" +
+	"zone_hints\x18\a \x03(\tR\tzoneHints\x12\x1d\n" +
+	"\n" +
+	"node_hints\x18\b \x03(\tR\tnodeHints\"7\n" +
 	"\rEnrollRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\"&\n" +
 	"\x0eEnrollResponse\x12\x14\n" +
-	"\x05chain\x18\x01 \x03(\fR\x05chain2[\n" +
+	"\x05chain\x18\x01 \x03(\fR\x05chain*c\n" +
+	"\x13TrafficDistribution\x12\x14\n" +
+	"\x10DISTRIBUTION_ANY\x10\x00\x12\x1a\n" +
+	"\x16DISTRIBUTION_SAME_ZONE\x10\x01\x12\x1a\n" +
+	"\x16DISTRIBUTION_SAME_NODE\x10\x022[\n" +
 	"\n" +
 	"Enrollment\x12M\n" +
 	"\x06Enroll\x12 .fairlead.state.v1.EnrollRequest\x1a!.fairlead.state.v1.EnrollResponseB6Z4github.com/fairlead-io/fairlead/internal/state;stateb\x06proto3"
@@ -377,22 +944,33 @@ func file_state_proto_rawDescGZIP() []byte {
 	return file_state_proto_rawDescData
 }
 
-var file_state_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_state_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_state_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_state_proto_goTypes = []any{
-	(*LocalNode)(nil),      // 0: fairlead.state.v1.LocalNode
-	(*PeerNode)(nil),       // 1: fairlead.state.v1.PeerNode
-	(*Endpoint)(nil),       // 2: fairlead.state.v1.Endpoint
-	(*EnrollRequest)(nil),  // 3: fairlead.state.v1.EnrollRequest
-	(*EnrollResponse)(nil), // 4: fairlead.state.v1.EnrollResponse
+	(TrafficDistribution)(0), // 0: fairlead.state.v1.TrafficDistribution
+	(*LocalNode)(nil),        // 1: fairlead.state.v1.LocalNode
+	(*PeerNode)(nil),         // 2: fairlead.state.v1.PeerNode
+	(*Endpoint)(nil),         // 3: fairlead.state.v1.Endpoint
+	(*Service)(nil),          // 4: fairlead.state.v1.Service
+	(*ServicePort)(nil),      // 5: fairlead.state.v1.ServicePort
+	(*ServiceEndpoints)(nil), // 6: fairlead.state.v1.ServiceEndpoints
+	(*EndpointPort)(nil),     // 7: fairlead.state.v1.EndpointPort
+	(*ServiceEndpoint)(nil),  // 8: fairlead.state.v1.ServiceEndpoint
+	(*EnrollRequest)(nil),    // 9: fairlead.state.v1.EnrollRequest
+	(*EnrollResponse)(nil),   // 10: fairlead.state.v1.EnrollResponse
 }
 var file_state_proto_depIdxs = []int32{
-	3, // 0: fairlead.state.v1.Enrollment.Enroll:input_type -> fairlead.state.v1.EnrollRequest
-	4, // 1: fairlead.state.v1.Enrollment.Enroll:output_type -> fairlead.state.v1.EnrollResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	5,  // 0: fairlead.state.v1.Service.ports:type_name -> fairlead.state.v1.ServicePort
+	0,  // 1: fairlead.state.v1.Service.distribution:type_name -> fairlead.state.v1.TrafficDistribution
+	7,  // 2: fairlead.state.v1.ServiceEndpoints.ports:type_name -> fairlead.state.v1.EndpointPort
+	8,  // 3: fairlead.state.v1.ServiceEndpoints.endpoints:type_name -> fairlead.state.v1.ServiceEndpoint
+	9,  // 4: fairlead.state.v1.Enrollment.Enroll:input_type -> fairlead.state.v1.EnrollRequest
+	10, // 5: fairlead.state.v1.Enrollment.Enroll:output_type -> fairlead.state.v1.EnrollResponse
+	5,  // [5:6] is the sub-list for method output_type
+	4,  // [4:5] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_state_proto_init() }
@@ -405,13 +983,14 @@ func file_state_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_state_proto_rawDesc), len(file_state_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   5,
+			NumEnums:      1,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_state_proto_goTypes,
 		DependencyIndexes: file_state_proto_depIdxs,
+		EnumInfos:         file_state_proto_enumTypes,
 		MessageInfos:      file_state_proto_msgTypes,
 	}.Build()
 	File_state_proto = out.File

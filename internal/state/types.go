@@ -12,6 +12,9 @@ const (
 	LocalNodeType = "type.googleapis.com/fairlead.state.v1.LocalNode"
 	PeerNodeType  = "type.googleapis.com/fairlead.state.v1.PeerNode"
 	EndpointType  = "type.googleapis.com/fairlead.state.v1.Endpoint"
+
+	ServiceType          = "type.googleapis.com/fairlead.state.v1.Service"
+	ServiceEndpointsType = "type.googleapis.com/fairlead.state.v1.ServiceEndpoints"
 )
 
 // AgentTypes are the types that every agent subscribes to, in the order in which

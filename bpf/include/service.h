@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* From a virtual address and port to a backend. */
+#pragma once
+#include "maps.h"
+
+/* How often a reader that met a change half-way looks again. */
+#define CHOICE_TRIES 4
+
+static __always_inline int is_ipv4_address(const struct address *a)
+{
+	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline int is_node_address(const struct address *a)
+{
+	return bpf_map_lookup_elem(&fl_node_addresses, a) != 0;
+}
+
+/* find_frontend returns the frontend at an address and port: that of the very address, else
+ * a port of every address of the node. */
+static __always_inline struct frontend *find_frontend(const struct address *a, __be16 port, __u8 protocol)
+{
+	struct frontend_key key = { .address = *a, .port = port, .protocol = protocol };
+	struct frontend *f = bpf_map_lookup_elem(&fl_frontends, &key);
+
+	if (f || !is_node_address(a))
+		return f;
+	key.address.word[0] = key.address.word[1] = key.address.word[3] = 0;
+	key.address.word[2] = is_ipv4_address(a) ? bpf_htonl(0xffff) : 0;
+	return bpf_map_lookup_elem(&fl_frontends, &key);
+}
+
+/* A backend that was chosen. */
+struct choice {
+	struct backend backend;
+	__u32 number;
+};
+
+enum choice_answer {
+	CHOICE_MADE = 0,
+	CHOICE_EMPTY = 1, /* the pool has no backend */
+	CHOICE_CHANGING = 2, /* the pool was being changed all the time; the packet is best lost */
+};
+
+/* choose picks the backend that a client's hash falls to. */
+static __always_inline enum choice_answer choose(__u32 pool, __u32 hash, struct choice *c)
+{
+	for (int i = 0; i < CHOICE_TRIES; i++) {
+		struct pool *p = bpf_map_lookup_elem(&fl_pools, &pool);
+		struct backend *b;
+		__u32 slot, slots, *number;
+
+		if (!p)
+			return CHOICE_EMPTY;
+		slots = READ_ONCE(p->slots);
+		if (!slots)
+			return CHOICE_EMPTY;
+		slot = READ_ONCE(p->base) + (hash & (slots - 1));
+		number = bpf_map_lookup_elem(&fl_slots, &slot);
+		if (!number)
+			continue;
+		c->number = READ_ONCE(*number);
+		b = bpf_map_lookup_elem(&fl_backends, &c->number);
+		if (!b)
+			continue;
+		c->backend = *b;
+		barrier();
+		if (c->backend.pool == pool)
+			return CHOICE_MADE;
+	}
+	return CHOICE_CHANGING;
+}
