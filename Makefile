@@ -22,7 +22,7 @@ KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 # Packages whose tests need nothing but Go.
 UNIT      := ./api/... ./charts/... ./cmd/... ./internal/cniapi/... ./internal/agent/... ./internal/enroll/... ./internal/model/... \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
-             ./test/architecture ./test/conformance ./test/continuity ./test/kernelmatrix/... \
+             ./test/architecture ./test/conformance ./test/continuity ./test/requests ./test/kernelmatrix/... \
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
              $(addprefix ./test/lab/,atomicfile build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.

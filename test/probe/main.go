@@ -3,7 +3,8 @@
 // Command probe is both ends of the connectivity matrix. "probe serve" answers
 // HTTP on TCP and plain datagrams on UDP with the address that it sees its peer
 // under; "probe dial" tries a list of targets and prints what became of each.
-// "probe load-server" and "probe load" are both ends of a load (package continuity).
+// "probe load-server" and "probe load" are both ends of a load (package continuity);
+// "probe request-server" and "probe request" those of steady requests (package requests).
 package main
 
 import (
@@ -44,7 +45,8 @@ const timeout = 3 * time.Second
 
 func main() {
 	if len(os.Args) < 2 {
-		fail("usage: probe serve [HTTP-PORT [UDP-PORT]] | probe dial JSON-TARGETS | probe load-server PORT | probe load SERVER:PORT JSON-CONFIG")
+		fail("usage: probe serve [HTTP-PORT [UDP-PORT]] | probe dial JSON-TARGETS | probe load-server PORT | probe load SERVER:PORT JSON-CONFIG | " +
+			"probe request-server PORT | probe request JSON-CONFIG")
 	}
 	switch os.Args[1] {
 	case "serve":
@@ -71,6 +73,14 @@ func main() {
 		fail(loadServer(os.Args[2:]).Error())
 	case "load":
 		if err := load(os.Args[2:]); err != nil {
+			fail(err.Error())
+		}
+	case "request-server":
+		if err := requestServer(os.Args[2:]); err != nil {
+			fail(err.Error())
+		}
+	case "request":
+		if err := request(os.Args[2:]); err != nil {
 			fail(err.Error())
 		}
 	default:
