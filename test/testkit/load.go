@@ -32,22 +32,7 @@ type Load struct {
 // StartLoad puts a load on the path from a pod of LoadNamespace to a server. The load ends
 // with the context, too.
 func (l *Lab) StartLoad(ctx context.Context, cluster, pod string, server netip.AddrPort, load continuity.Config) (*Load, error) {
-	cfg, err := l.REST(cluster)
-	if err != nil {
-		return nil, err
-	}
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		return nil, err
-	}
 	arg, err := json.Marshal(load)
-	if err != nil {
-		return nil, err
-	}
-	req := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(LoadNamespace).Name(pod).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Command: []string{"/probe", "load", server.String(), string(arg)},
-			Stdin: true, Stdout: true, Stderr: true}, scheme.ParameterCodec)
-	exec, err := remotecommand.NewWebSocketExecutor(cfg, "GET", req.URL().String())
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +41,7 @@ func (l *Lab) StartLoad(ctx context.Context, cluster, pod string, server netip.A
 	ctx, cancel := context.WithCancel(ctx)
 	one := &Load{cancel: cancel, ended: make(chan error, 1)}
 	go func() {
-		var stderr bytes.Buffer
-		err := exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: out, Stderr: &stderr})
-		if err != nil {
-			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
-		}
+		err := l.ExecPod(ctx, cluster, pod, []string{"/probe", "load", server.String(), string(arg)}, in, out)
 		out.CloseWithError(err)
 		orders.Close() //nolint:errcheck // a pipe's never fails
 		one.ended <- err
@@ -71,6 +52,30 @@ func (l *Lab) StartLoad(ctx context.Context, cluster, pod string, server netip.A
 		return nil, fmt.Errorf("load from pod %s of %s to %s: %w", pod, cluster, server, errors.Join(err, <-one.ended))
 	}
 	return one, nil
+}
+
+// ExecPod runs a command in a pod of LoadNamespace until it ends. What it prints as an error
+// is part of the error.
+func (l *Lab) ExecPod(ctx context.Context, cluster, pod string, command []string, in io.Reader, out io.Writer) error {
+	cfg, err := l.REST(cluster)
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return err
+	}
+	req := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(LoadNamespace).Name(pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Command: command, Stdin: in != nil, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+	exec, err := remotecommand.NewWebSocketExecutor(cfg, "GET", req.URL().String())
+	if err != nil {
+		return err
+	}
+	var stderr bytes.Buffer
+	if err := exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: out, Stderr: &stderr}); err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return nil
 }
 
 // Stop ends the load and returns what came of it.
