@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-io/fairlead/test/requests"
+	"github.com/fairlead-io/fairlead/test/testkit"
+)
+
+// client of a Service: where its requests come from, and to which address they go.
+type serviceClient struct {
+	name string
+	pod  string // empty: the outside host
+	to   string
+}
+
+// webClients are clients of the web Service by each kind of way to it.
+func webClients(t *testing.T, cluster string, ends testkit.Ends) []serviceClient {
+	t.Helper()
+	c := clientOf(t, cluster)
+	var s corev1.Service
+	if err := c.Get(within(t, time.Minute), client.ObjectKey{Namespace: testkit.LoadNamespace, Name: testkit.WebName}, &s); err != nil {
+		t.Fatal(err)
+	}
+	node := nodeAddresses(t, cluster, ends.TwoA.Node)
+	port := int(s.Spec.Ports[0].NodePort)
+	at := func(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+	return []serviceClient{
+		{"ClusterIP, IPv4", ends.OneA.Name, at(s.Spec.ClusterIPs[0], testkit.WebPort)},
+		{"ClusterIP, IPv6", ends.TwoB.Name, at(s.Spec.ClusterIPs[1], testkit.WebPort)},
+		{"NodePort from a pod, IPv4", ends.OneA.Name, at(node[0], port)},
+		{"NodePort from outside, IPv4", "", at(node[0], port)},
+		{"NodePort from outside, IPv6", "", at(node[1], port)},
+	}
+}
+
+// nodeAddresses returns a node's InternalIPs, IPv4 first.
+func nodeAddresses(t *testing.T, cluster, name string) []string {
+	t.Helper()
+	var n corev1.Node
+	if err := clientOf(t, cluster).Get(within(t, time.Minute), client.ObjectKey{Name: name}, &n); err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, a := range n.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP {
+			out = append(out, a.Address)
+		}
+	}
+	if len(out) != 2 {
+		t.Fatalf("node %s has the addresses %v, want one of each family", name, out)
+	}
+	return out
+}
+
+// rolledOut waits until all replicas of the web Deployment are those of its present template.
+func rolledOut(t *testing.T, cluster string) {
+	t.Helper()
+	eventually(t, 4*time.Minute, "the web servers are rolled out", func(ctx context.Context) error {
+		var d appsv1.Deployment
+		if err := clientOf(t, cluster).Get(ctx, client.ObjectKey{Namespace: testkit.LoadNamespace, Name: testkit.WebName}, &d); err != nil {
+			return err
+		}
+		want := *d.Spec.Replicas
+		if s := d.Status; s.ObservedGeneration != d.Generation || s.UpdatedReplicas != want || s.AvailableReplicas != want || s.Replicas != want {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+}
+
+// TestBServersRestartedUnderRequests: no request to a Service fails while all servers behind
+// it are replaced.
+func TestBServersRestartedUnderRequests(t *testing.T) {
+	const rate = 2000
+	alpha := lab.Clusters()[0]
+	ends := deployLoad(t, alpha)
+	if err := lab.DeployWeb(within(t, time.Minute), alpha, 10); err != nil {
+		t.Fatal(err)
+	}
+	rolledOut(t, alpha)
+	clients := webClients(t, alpha, ends)
+	for _, c := range clients {
+		eventually(t, 20*time.Second, c.name+" answers", func(ctx context.Context) error {
+			r, err := lab.StartRequests(ctx, alpha, c.pod, requests.Config{Server: c.to, Rate: 50, Fresh: true})
+			if err != nil {
+				return err
+			}
+			time.Sleep(200 * time.Millisecond)
+			result, err := r.Stop()
+			if err == nil && (result.Failed > 0 || result.Sent == 0) {
+				err = fmt.Errorf("%+v", result)
+			}
+			return err
+		})
+	}
+
+	type load struct {
+		name string
+		*testkit.Requests
+	}
+	var loads []load
+	for _, c := range clients {
+		for _, kind := range []string{"kept", "new"} {
+			cfg := requests.Config{Server: c.to, Rate: rate / 2 / len(clients), Fresh: kind == "new"}
+			r, err := lab.StartRequests(t.Context(), alpha, c.pod, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			loads = append(loads, load{c.name + ", " + kind + " connections", r})
+		}
+	}
+	restartWeb(t, alpha)
+	rolledOut(t, alpha)
+	for _, l := range loads {
+		r, err := l.Stop()
+		if err != nil {
+			t.Errorf("%s: %v", l.name, err)
+			continue
+		}
+		t.Logf("%s: %d requests by %d connections to %d servers, %d late, the slowest took %v", l.name, r.Sent, r.Connections, len(r.Servers), r.Late, r.Slowest)
+		if r.Failed > 0 || len(r.Servers) < 11 {
+			t.Errorf("%s: %d of %d failed, %d servers answered (want more than 10, since all were replaced): %v", l.name, r.Failed, r.Sent, len(r.Servers), r.Errors)
+		}
+	}
+}
+
+// restartWeb gives the web Deployment another template, as kubectl rollout restart does.
+func restartWeb(t *testing.T, cluster string) {
+	t.Helper()
+	d := appsv1.Deployment{}
+	d.Namespace, d.Name = testkit.LoadNamespace, testkit.WebName
+	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"restarted":%q}}}}}`, time.Now().String())
+	if err := clientOf(t, cluster).Patch(within(t, time.Minute), &d, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+		t.Fatal(err)
+	}
+}
