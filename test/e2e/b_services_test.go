@@ -106,34 +106,48 @@ func TestBServersRestartedUnderRequests(t *testing.T) {
 		})
 	}
 
-	type load struct {
-		name string
-		*testkit.Requests
+	loads := startRequests(t, alpha, clients, rate, "kept", "new")
+	restartWeb(t, alpha)
+	rolledOut(t, alpha)
+	for name, r := range stopRequests(t, loads) {
+		if r.Failed > 0 || len(r.Servers) < 11 {
+			t.Errorf("%s: %d of %d failed, %d servers answered (want more than 10, since all were replaced): %v", name, r.Failed, r.Sent, len(r.Servers), r.Errors)
+		}
 	}
-	var loads []load
+}
+
+// startRequests has each client send requests by connections of each kind, at a rate of all
+// of them together.
+func startRequests(t *testing.T, cluster string, clients []serviceClient, rate int, kinds ...string) map[string]*testkit.Requests {
+	t.Helper()
+	loads := map[string]*testkit.Requests{}
 	for _, c := range clients {
-		for _, kind := range []string{"kept", "new"} {
-			cfg := requests.Config{Server: c.to, Rate: rate / 2 / len(clients), Fresh: kind == "new"}
-			r, err := lab.StartRequests(t.Context(), alpha, c.pod, cfg)
+		for _, kind := range kinds {
+			cfg := requests.Config{Server: c.to, Rate: rate / len(clients) / len(kinds), Fresh: kind == "new"}
+			r, err := lab.StartRequests(t.Context(), cluster, c.pod, cfg)
 			if err != nil {
 				t.Fatal(err)
 			}
-			loads = append(loads, load{c.name + ", " + kind + " connections", r})
+			loads[c.name+", "+kind+" connections"] = r
 		}
 	}
-	restartWeb(t, alpha)
-	rolledOut(t, alpha)
-	for _, l := range loads {
+	return loads
+}
+
+// stopRequests returns what came of the requests.
+func stopRequests(t *testing.T, loads map[string]*testkit.Requests) map[string]requests.Result {
+	t.Helper()
+	results := map[string]requests.Result{}
+	for name, l := range loads {
 		r, err := l.Stop()
 		if err != nil {
-			t.Errorf("%s: %v", l.name, err)
+			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		t.Logf("%s: %d requests by %d connections to %d servers, %d late, the slowest took %v", l.name, r.Sent, r.Connections, len(r.Servers), r.Late, r.Slowest)
-		if r.Failed > 0 || len(r.Servers) < 11 {
-			t.Errorf("%s: %d of %d failed, %d servers answered (want more than 10, since all were replaced): %v", l.name, r.Failed, r.Sent, len(r.Servers), r.Errors)
-		}
+		t.Logf("%s: %d requests by %d connections to %d servers, %d late, the slowest took %v", name, r.Sent, r.Connections, len(r.Servers), r.Late, r.Slowest)
+		results[name] = r
 	}
+	return results
 }
 
 // restartWeb gives the web Deployment another template, as kubectl rollout restart does.

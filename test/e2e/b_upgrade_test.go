@@ -25,8 +25,8 @@ const (
 
 // Layouts of the maps of present and relaid, as the nodes' file systems name them.
 const (
-	presentLayout = "v2"
-	relaidLayout  = "v3"
+	presentLayout = "v3"
+	relaidLayout  = "v4"
 )
 
 // everyNodeRuns returns an error until each NodeNetwork of the fleet reports a version.

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,6 +21,10 @@ func (l *Lab) Client(cluster string) (client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return clientFor(cfg)
+}
+
+func clientFor(cfg *rest.Config) (client.Client, error) {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, clusterv1.AddToScheme, fairlead.AddToScheme} {
 		if err := add(s); err != nil {
