@@ -149,6 +149,8 @@ const (
 const (
 	// ReasonRoutingChanged says that spec.cni.routing.mode has another value.
 	ReasonRoutingChanged = "RoutingChanged"
+	// ReasonServicesChanged says that spec.cni.kubeProxyReplacement has another value.
+	ReasonServicesChanged = "ServicesChanged"
 	// ReasonConfigurationChanged says that another field has another value.
 	ReasonConfigurationChanged = "ConfigurationChanged"
 )
