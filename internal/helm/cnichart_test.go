@@ -32,7 +32,7 @@ func cni(t *testing.T, services map[string]any) map[string]string {
 // serviceArgs are the arguments of a container that have to do with Services.
 func serviceArgs(c corev1.Container) []string {
 	return slices.DeleteFunc(slices.Clone(c.Args), func(a string) bool {
-		return !strings.HasPrefix(a, "--service") && !strings.HasPrefix(a, "--cgroup")
+		return !strings.HasPrefix(a, "--service")
 	})
 }
 
@@ -45,7 +45,7 @@ func TestServicesAreBalancedOnlyWhenEnabled(t *testing.T) {
 	}{
 		{name: "by default", services: map[string]any{}},
 		{name: "enabled", services: map[string]any{"enabled": true, "forwarding": "DSR", "frontends": int64(1048576), "backends": int64(1024)},
-			agent:      []string{"--services", "--service-forwarding=DSR", "--service-frontends=1048576", "--service-backends=1024", "--cgroup-root=/sys/fs/cgroup"},
+			agent:      []string{"--services", "--service-forwarding=DSR", "--service-frontends=1048576", "--service-backends=1024"},
 			controller: []string{"--services"}, cgroup: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
