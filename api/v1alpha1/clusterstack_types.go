@@ -92,8 +92,9 @@ type ClusterStackStatus struct {
 	// +optional
 	Nodes NodeCounts `json:"nodes,omitempty"`
 
-	// conditions: Ready, Connected, Trusted, Released, RolledOut; Uninstalled while
-	// the object is deleted; Reconciling and Stalled while they are True.
+	// conditions: Ready, Connected, Trusted, Released, RolledOut; KubeProxyRemoved while
+	// Fairlead balances Services; Uninstalled while the object is deleted; Reconciling and
+	// Stalled while they are True.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
