@@ -11,6 +11,10 @@ const (
 	ClusterStackFinalizer = "fairlead.io/uninstall"
 	// NetworkStackLabel names on a ClusterStack the NetworkStack that made it.
 	NetworkStackLabel = "fairlead.io/network-stack"
+	// KubeProxyReturnedAnnotation, with the value true, is how a person says at a
+	// ClusterStack that something other than DaemonSet kube-system/kube-proxy balances the
+	// cluster's Services again, so that agents may end to do it.
+	KubeProxyReturnedAnnotation = "fairlead.io/kube-proxy-returned"
 )
 
 // ClusterStackSpec is the resolved configuration of one cluster. The operator
@@ -92,8 +96,9 @@ type ClusterStackStatus struct {
 	// +optional
 	Nodes NodeCounts `json:"nodes,omitempty"`
 
-	// conditions: Ready, Connected, Trusted, Released, RolledOut; Uninstalled while
-	// the object is deleted; Reconciling and Stalled while they are True.
+	// conditions: Ready, Connected, Trusted, Released, RolledOut; KubeProxyRemoved while
+	// Fairlead balances Services; Uninstalled while the object is deleted; Reconciling and
+	// Stalled while they are True.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -38,6 +38,19 @@ type CNISpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	FlowTable FlowTableSpec `json:"flowTable,omitempty,omitzero"`
+
+	// kubeProxyReplacement says who load-balances Services: kube-proxy with Disabled,
+	// the default, or Fairlead's agents with Enabled. With Enabled kube-proxy is removed
+	// once every agent has all Services in force.
+	// +optional
+	// +kubebuilder:default=Disabled
+	KubeProxyReplacement KubeProxyReplacement `json:"kubeProxyReplacement,omitempty"`
+
+	// services configures how agents load-balance Services. It has no effect while
+	// kubeProxyReplacement is Disabled.
+	// +optional
+	// +kubebuilder:default={}
+	Services ServicesSpec `json:"services,omitempty,omitzero"`
 }
 
 // RoutingSpec says how packets reach pods of other nodes.

@@ -35,6 +35,9 @@ const (
 	// ConditionRolledOut is True when every node's agent runs the wanted version
 	// and has acknowledged its state.
 	ConditionRolledOut = "RolledOut"
+	// ConditionKubeProxyRemoved is True when the cluster has no kube-proxy. It is there
+	// only while Fairlead balances the cluster's Services.
+	ConditionKubeProxyRemoved = "KubeProxyRemoved"
 	// ConditionUninstalled shows how far the removal of a deleted ClusterStack is.
 	ConditionUninstalled = "Uninstalled"
 )
@@ -43,6 +46,10 @@ const (
 const (
 	// ConditionSynced is True when the agent has acknowledged everything it should hold.
 	ConditionSynced = "Synced"
+	// ConditionServicesReady is True when the agent balances Services: it has had all of
+	// them in force since it subscribed. It is there only while the cluster's agents
+	// balance Services.
+	ConditionServicesReady = "ServicesReady"
 )
 
 // Reasons that several condition types use.
@@ -136,6 +143,21 @@ const (
 	ReasonNoNodes = "NoNodes"
 )
 
+// Reasons of ClusterStack's KubeProxyRemoved.
+const (
+	// ReasonKubeProxyAbsent says that there is no DaemonSet kube-system/kube-proxy.
+	ReasonKubeProxyAbsent = "KubeProxyAbsent"
+	// ReasonServicesNotReady says that some node does not balance Services yet, and that
+	// kube-proxy is kept until all do.
+	ReasonServicesNotReady = "ServicesNotReady"
+	// ReasonKubeProxyForeign says that DaemonSet kube-system/kube-proxy is not the one that
+	// kubeadm makes, and that a person has to remove it.
+	ReasonKubeProxyForeign = "KubeProxyForeign"
+	// ReasonKubeProxyMissing says that Services shall be handed back to kube-proxy, which
+	// does not run; agents go on balancing them.
+	ReasonKubeProxyMissing = "KubeProxyMissing"
+)
+
 // Reasons of ClusterStack's Uninstalled.
 const (
 	// ReasonCleaningNodes says that agents are removing all of ours from their nodes.
@@ -149,6 +171,10 @@ const (
 const (
 	// ReasonRoutingChanged says that spec.cni.routing.mode has another value.
 	ReasonRoutingChanged = "RoutingChanged"
+	// ReasonKubeProxyRemoved says that DaemonSet kube-system/kube-proxy was removed.
+	ReasonKubeProxyRemoved = "KubeProxyRemoved"
+	// ReasonServicesChanged says that spec.cni.kubeProxyReplacement has another value.
+	ReasonServicesChanged = "ServicesChanged"
 	// ReasonConfigurationChanged says that another field has another value.
 	ReasonConfigurationChanged = "ConfigurationChanged"
 )

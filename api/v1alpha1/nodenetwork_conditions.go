@@ -4,7 +4,8 @@ package v1alpha1
 
 // The condition types of NodeNetwork are Connected (the agent holds a subscription),
 // Accepted (the Node object can be used as it is), Synced (the agent has
-// acknowledged everything it should hold), and Ready (all of them).
+// acknowledged everything it should hold), and Ready (all of them). ServicesReady (the
+// agent balances Services) is not part of Ready: what is on its way is part of Synced.
 
 // Reasons of NodeNetwork's Connected. Synced and Ready repeat them while the agent
 // is not connected.
@@ -36,4 +37,12 @@ const (
 	ReasonAwaitingAcknowledgement = "AwaitingAcknowledgement"
 	// ReasonRefused says that the agent refused something; the message has its words.
 	ReasonRefused = "Refused"
+)
+
+// Reasons of NodeNetwork's ServicesReady, beside ReasonAwaitingAcknowledgement and
+// ReasonRefused.
+const (
+	// ReasonServicesInForce says that the agent has had all Services in force since it
+	// subscribed.
+	ReasonServicesInForce = "ServicesInForce"
 )

@@ -54,6 +54,14 @@ type CNIOverride struct {
 	// flowTable replaces fields of spec.cni.flowTable.
 	// +optional
 	FlowTable *FlowTableOverride `json:"flowTable,omitempty"`
+
+	// kubeProxyReplacement replaces spec.cni.kubeProxyReplacement.
+	// +optional
+	KubeProxyReplacement *KubeProxyReplacement `json:"kubeProxyReplacement,omitempty"`
+
+	// services replaces fields of spec.cni.services.
+	// +optional
+	Services *ServicesOverride `json:"services,omitempty"`
 }
 
 // RoutingOverride replaces fields of a RoutingSpec.
@@ -75,4 +83,19 @@ type FlowTableOverride struct {
 	// entries replaces spec.cni.flowTable.entries.
 	// +optional
 	Entries *FlowEntries `json:"entries,omitempty"`
+}
+
+// ServicesOverride replaces fields of a ServicesSpec.
+type ServicesOverride struct {
+	// forwarding replaces spec.cni.services.forwarding.
+	// +optional
+	Forwarding *ServiceForwarding `json:"forwarding,omitempty"`
+
+	// frontends replaces spec.cni.services.frontends.
+	// +optional
+	Frontends *ServiceFrontends `json:"frontends,omitempty"`
+
+	// backends replaces spec.cni.services.backends.
+	// +optional
+	Backends *ServiceBackends `json:"backends,omitempty"`
 }

@@ -42,10 +42,13 @@ func CachedObjects() map[client.Object]ctrlcache.ByObject {
 		}}
 	}
 	return map[client.Object]ctrlcache.ByObject{
-		&corev1.Namespace{}:  {Field: fields.OneTermEqualSelector("metadata.name", Namespace)},
-		&corev1.Secret{}:     named(caSecretName),
-		&corev1.ConfigMap{}:  named(trustConfigMapName),
-		&appsv1.DaemonSet{}:  named(agentName),
+		&corev1.Namespace{}: {Field: fields.OneTermEqualSelector("metadata.name", Namespace)},
+		&corev1.Secret{}:    named(caSecretName),
+		&corev1.ConfigMap{}: named(trustConfigMapName),
+		&appsv1.DaemonSet{}: {Namespaces: map[string]ctrlcache.Config{
+			Namespace:          {FieldSelector: fields.OneTermEqualSelector("metadata.name", agentName)},
+			kubeProxyNamespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", kubeProxyName)},
+		}},
 		&appsv1.Deployment{}: named(controllerName),
 	}
 }
@@ -80,7 +83,7 @@ func (r *Reconciler) connect(ctx context.Context, s *scope) error {
 		{Name: "namespace", Object: &corev1.Namespace{}},
 		{Name: "ca-secret", Object: &corev1.Secret{}},
 		{Name: "trust-configmap", Object: &corev1.ConfigMap{}},
-		{Name: "agent-daemonset", Object: &appsv1.DaemonSet{}},
+		{Name: "agent-and-kube-proxy-daemonsets", Object: &appsv1.DaemonSet{}},
 		{Name: "controller-deployment", Object: &appsv1.Deployment{}},
 		{Name: "nodes", Object: node(), Predicates: []predicate.Predicate{comesAndGoes()}},
 	} {

@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -50,6 +51,8 @@ type Reconciler struct {
 	Roots *trust.Store
 	// Version is the version of Fairlead that this operator installs.
 	Version string
+	// Events says at a ClusterStack what was done to its cluster beside the release.
+	Events events.EventRecorder
 	// Chart is the cni chart; ImageRepository is where its image is.
 	Chart           *release.Chart
 	ImageRepository string
@@ -70,7 +73,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("clusterstack").
-		For(&v1alpha1.ClusterStack{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.ClusterStack{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&clusterv1.Cluster{}, handler.EnqueueRequestsFromMapFunc(sameName), builder.WithPredicates(clusterChanged())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(clusterOfKubeconfig), builder.WithPredicates(contentChanged())).
 		WatchesRawSource(r.Fleet.Source("clusterstack", requestFor)).
@@ -130,6 +133,11 @@ type scope struct {
 	again time.Duration
 	// acted says that this reconcile changed the release.
 	acted bool
+	// services says who balances Services in the cluster for now. It differs from the spec
+	// while kube-proxy is waited for.
+	services v1alpha1.KubeProxyReplacement
+	// rollout is what runs in the cluster, once it was observed.
+	rollout verdict
 }
 
 // held says why the cluster must not be changed now, "" when it may be.
@@ -188,10 +196,16 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 	if err := r.applyTrust(ctx, s); err != nil {
 		return err
 	}
+	if err := r.decideServices(ctx, s); err != nil {
+		return err
+	}
 	if err := r.applyRelease(ctx, s); err != nil {
 		return err
 	}
-	return r.observeRollout(ctx, s)
+	if err := r.observeRollout(ctx, s); err != nil {
+		return err
+	}
+	return r.replaceKubeProxy(ctx, s)
 }
 
 // patchStatus writes the status when it differs, so that it never feeds itself.

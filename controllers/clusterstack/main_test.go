@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -121,7 +122,7 @@ func (s *story) manager() ctrl.Manager {
 	chart, err := release.LoadChart(charts.CNI, charts.CNIRoot)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	r := &Reconciler{
-		Client: mgr.GetClient(), Fleet: f, Version: carried, Chart: chart, ImageRepository: "fairlead.io/fairlead",
+		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("fairlead-operator"), Fleet: f, Version: carried, Chart: chart, ImageRepository: "fairlead.io/fairlead",
 		Roots:     &trust.Store{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Now: s.now},
 		Discovery: &release.Discovery{}, Now: s.now,
 	}
@@ -134,6 +135,9 @@ func (s *story) wipe() {
 	ctx := context.Background()
 	for _, o := range []client.Object{&appsv1.DaemonSet{}, &appsv1.Deployment{}, &corev1.Secret{}, &corev1.ConfigMap{}, &corev1.ServiceAccount{}, &corev1.Pod{}} {
 		s.Expect(work.Client.DeleteAllOf(ctx, o, client.InNamespace(Namespace), client.GracePeriodSeconds(0))).To(gomega.Succeed())
+	}
+	for _, o := range []client.Object{&appsv1.DaemonSet{}, &corev1.ConfigMap{}} {
+		s.Expect(work.Client.DeleteAllOf(ctx, o, client.InNamespace(kubeProxyNamespace), client.GracePeriodSeconds(0))).To(gomega.Succeed())
 	}
 	s.Expect(work.Client.DeleteAllOf(ctx, &corev1.Node{})).To(gomega.Succeed())
 	err := work.Client.DeleteAllOf(ctx, &v1alpha1.NodeNetwork{})
@@ -191,8 +195,17 @@ func (s *story) clusterStack(name string) *v1alpha1.ClusterStack {
 
 // alpha is a Cluster at the workload cluster, with its kubeconfig.
 func (s *story) alpha() {
+	s.connectable(nil)
+}
+
+// connectable is alpha with a reference to its control plane; nil for none.
+func (s *story) connectable(controlPlane *clusterv1.ContractVersionedObjectReference) {
 	host, port := work.Endpoint()
-	fleettest.CreateCluster(s.ctx, s.t, hub.Client, s.ns, "alpha", nil, host, port)
+	c := fleettest.CreateCluster(s.ctx, s.t, hub.Client, s.ns, "alpha", nil, host, port)
+	if controlPlane != nil {
+		c.Spec.ControlPlaneRef = *controlPlane
+		s.Expect(hub.Client.Update(s.ctx, c)).To(gomega.Succeed())
+	}
 	kubeconfig, err := work.AddUser("fairlead-operator")
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	s.Expect(hub.Client.Create(s.ctx, fleettest.KubeconfigSecret(s.ns, "alpha", kubeconfig))).To(gomega.Succeed())

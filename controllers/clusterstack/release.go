@@ -73,7 +73,11 @@ func (r *Reconciler) do(ctx context.Context, s *scope, t *release.Target, action
 // target describes the release that the cluster should have in a mode. The error is
 // a *stack.FactsError or one of setting a client up.
 func (r *Reconciler) target(ctx context.Context, s *scope, mode stack.Mode) (*release.Target, error) {
-	values, err := stack.Values(&s.cs.Spec, facts(s), stack.Image{Repository: r.ImageRepository}, mode)
+	spec := s.cs.Spec.DeepCopy()
+	if s.services != "" {
+		spec.CNI.KubeProxyReplacement = s.services
+	}
+	values, err := stack.Values(spec, facts(s), stack.Image{Repository: r.ImageRepository}, mode)
 	if err != nil {
 		return nil, err
 	}

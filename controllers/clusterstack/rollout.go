@@ -33,10 +33,12 @@ type rollout struct {
 
 // verdict is what a rollout amounts to.
 type verdict struct {
-	counts  v1alpha1.NodeCounts
-	done    bool
-	reason  string
-	message string
+	counts v1alpha1.NodeCounts
+	done   bool
+	// unserved are the nodes whose agents do not balance Services (yet).
+	unserved []string
+	reason   string
+	message  string
 }
 
 // observeRollout reads what runs in the cluster and reports it.
@@ -74,6 +76,7 @@ func (r *Reconciler) observeRollout(ctx context.Context, s *scope) error {
 		o.networks[networks.Items[i].Name] = &networks.Items[i]
 	}
 	v := o.assess()
+	s.rollout = v
 	s.cs.Status.Nodes = v.counts
 	s.set(v1alpha1.ConditionRolledOut, v.done, v.reason, v.message)
 	return nil
@@ -85,6 +88,9 @@ func (o *rollout) assess() verdict {
 	var missing, outdated, unsynced []string
 	for _, name := range o.nodes {
 		n := o.networks[name]
+		if n == nil || !meta.IsStatusConditionTrue(n.Status.Conditions, v1alpha1.ConditionServicesReady) {
+			v.unserved = append(v.unserved, name)
+		}
 		switch {
 		case n == nil:
 			missing = append(missing, name)

@@ -35,6 +35,12 @@ func (s *scope) stopForPerson(kind, reason, message string) error {
 	return &stopped{reason: reason, message: message, person: true}
 }
 
+// person ends a reconcile for what only a person can change, as a condition says already.
+func (s *scope) person(kind string) error {
+	c := meta.FindStatusCondition(s.cs.Status.Conditions, kind)
+	return &stopped{reason: c.Reason, message: c.Message, person: true}
+}
+
 // fail sets a condition False for an error and returns the error. Errors that speak
 // of the connection leave the condition alone, it is not about them.
 func (s *scope) fail(kind, reason string, err error) error {
@@ -101,8 +107,26 @@ func (s *scope) ready() metav1.Condition {
 			return metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: c.Reason, Message: c.Message}
 		}
 	}
+	if c := s.kubeProxyStands(); c != nil {
+		return *c
+	}
 	rolled := meta.FindStatusCondition(s.cs.Status.Conditions, v1alpha1.ConditionRolledOut)
 	return metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: rolled.Reason, Message: rolled.Message}
+}
+
+// kubeProxyStands is what keeps the cluster from being Ready on account of kube-proxy: it
+// shall be removed and is not, or shall be back and is not; nil for nothing.
+func (s *scope) kubeProxyStands() *metav1.Condition {
+	c := meta.FindStatusCondition(s.cs.Status.Conditions, v1alpha1.ConditionKubeProxyRemoved)
+	enabled := s.cs.Spec.CNI.KubeProxyReplacement == v1alpha1.KubeProxyReplacementEnabled
+	switch {
+	case c == nil && enabled:
+		return &metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonWaiting,
+			Message: "waiting for " + v1alpha1.ConditionKubeProxyRemoved}
+	case c != nil && (!enabled || c.Status != metav1.ConditionTrue):
+		return &metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: c.Reason, Message: c.Message}
+	}
+	return nil
 }
 
 func (s *scope) set(kind string, is bool, reason, message string) {

@@ -69,6 +69,14 @@ func TestAdmissionRefuses(t *testing.T) {
 			[]string{"spec.cni.flowTable.entries", "power of two from 16384 to 4194304", "leave it out for 131072"}},
 		{"a flow table too small", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.FlowTable.Entries = 8192 }, []string{"spec.cni.flowTable.entries"}},
 		{"a flow table too large", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.FlowTable.Entries = 8388608 }, []string{"spec.cni.flowTable.entries"}},
+		{"a replacement of kube-proxy that is a guess", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.KubeProxyReplacement = "true" },
+			[]string{"spec.cni.kubeProxyReplacement", "must be Enabled or Disabled", "set it to one of them"}},
+		{"a forwarding that is a guess", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.Services.Forwarding = "dsr" },
+			[]string{"spec.cni.services.forwarding", "must be SNAT or DSR", "leave it out for SNAT"}},
+		{"too little room for frontends", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.Services.Frontends = 1023 },
+			[]string{"spec.cni.services.frontends", "between 1024 and 1048576", "leave it out for 65536"}},
+		{"too much room for backends", func(n *v1alpha1.NetworkStack) { n.Spec.CNI.Services.Backends = 1048577 },
+			[]string{"spec.cni.services.backends", "between 1024 and 1048576", "leave it out for 262144"}},
 		{"an override without a selector", func(n *v1alpha1.NetworkStack) { n.Spec.Overrides = []v1alpha1.ClusterOverride{{Name: "all"}} },
 			[]string{"spec.overrides[0].clusterSelector", "is empty", "goes into spec.cni"}},
 		{"an override without a name", func(n *v1alpha1.NetworkStack) { n.Spec.Overrides = []v1alpha1.ClusterOverride{nativeIn("", "lab")} },
@@ -88,8 +96,12 @@ func TestAdmissionRefuses(t *testing.T) {
 				MTU: &mtu, FlowTable: &v1alpha1.FlowTableOverride{Entries: &entries}, Routing: &v1alpha1.RoutingOverride{Mode: &mode},
 				MasqueradeExceptions: []v1alpha1.CIDR{"x"},
 			}
+			replacement, forwarding, frontends, backends := v1alpha1.KubeProxyReplacement("On"), v1alpha1.ServiceForwarding("NAT"), v1alpha1.ServiceFrontends(0), v1alpha1.ServiceBackends(1)
+			o.CNI.KubeProxyReplacement = &replacement
+			o.CNI.Services = &v1alpha1.ServicesOverride{Forwarding: &forwarding, Frontends: &frontends, Backends: &backends}
 			n.Spec.Overrides = []v1alpha1.ClusterOverride{o}
-		}, []string{"spec.overrides[0].cni.mtu", "spec.overrides[0].cni.flowTable.entries", "spec.overrides[0].cni.routing.mode", "spec.overrides[0].cni.masqueradeExceptions[0]"}},
+		}, []string{"spec.overrides[0].cni.mtu", "spec.overrides[0].cni.flowTable.entries", "spec.overrides[0].cni.routing.mode", "spec.overrides[0].cni.masqueradeExceptions[0]",
+			"spec.overrides[0].cni.kubeProxyReplacement", "spec.overrides[0].cni.services.forwarding", "spec.overrides[0].cni.services.frontends", "spec.overrides[0].cni.services.backends"}},
 		{"a name too long to derive others from", func(n *v1alpha1.NetworkStack) {
 			n.Name = "a-name-that-is-longer-than-fifty-two-characters-is-refused"
 		}, []string{"metadata.name must have at most 52 characters"}},
@@ -124,6 +136,8 @@ func TestAdmissionAccepts(t *testing.T) {
 				Routing: v1alpha1.RoutingSpec{Mode: v1alpha1.RoutingNative}, FlowTable: v1alpha1.FlowTableSpec{Entries: 4194304},
 				// Exceptions without masquerade have no effect and do no harm.
 				Masquerade: &no, MasqueradeExceptions: []v1alpha1.CIDR{"10.0.0.0/8", "2001:db8::/32", "0.0.0.0/0"},
+				KubeProxyReplacement: v1alpha1.KubeProxyReplacementEnabled,
+				Services:             v1alpha1.ServicesSpec{Forwarding: v1alpha1.ForwardingDSR, Frontends: 1048576, Backends: 1024},
 			}
 		}},
 		{"an override that sets zero values", func(n *v1alpha1.NetworkStack) {

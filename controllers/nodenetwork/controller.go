@@ -44,6 +44,8 @@ type Config struct {
 	Self, Namespace string
 	// IsController tells the replicas' pods from others.
 	IsController func(client.Object) bool
+	// Services says that the cluster's agents balance Services.
+	Services bool
 	// Grace is what agents get to come back before they are reported as lost (5 s).
 	Grace time.Duration
 }
@@ -211,7 +213,7 @@ func (r *Reconciler) facts(ctx context.Context, nn *v1alpha1.NodeNetwork) (facts
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f := facts{self: r.Self, now: time.Now()}
+	f := facts{self: r.Self, now: time.Now(), services: r.Services}
 	if s, ok := r.local[nn.Name]; ok {
 		f.local = &s
 	}

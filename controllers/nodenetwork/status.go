@@ -27,6 +27,8 @@ type facts struct {
 	// local is what this replica's server knows of the node's agent; nil if it has
 	// not seen it since it started.
 	local *serve.NodeStatus
+	// services: agents balance Services.
+	services bool
 	// settled: agents had the time to come back after this replica started.
 	settled bool
 	// servedByGone: the replica in status.servedBy has been gone for long enough.
@@ -65,6 +67,7 @@ func next(old v1alpha1.NodeNetworkStatus, f facts) v1alpha1.NodeNetworkStatus {
 	}
 	setAccepted(&out, f)
 	setSynced(&out, f)
+	setServicesReady(&out, f)
 	setReady(&out, f)
 	return out
 }
@@ -115,6 +118,39 @@ func setSynced(s *v1alpha1.NodeNetworkStatus, f facts) {
 	default:
 		set(s, f, v1alpha1.ConditionSynced, metav1.ConditionFalse, v1alpha1.ReasonAwaitingAcknowledgement,
 			"Something is on its way to the agent and not acknowledged yet")
+	}
+}
+
+// serviceTypes are what an agent balances Services by.
+var serviceTypes = []string{state.ServiceType, state.ServiceEndpointsType}
+
+// setServicesReady says whether the agent balances Services. A change on its way to the
+// agent takes nothing from that: in a large cluster there always is one.
+func setServicesReady(s *v1alpha1.NodeNetworkStatus, f facts) {
+	if !f.services {
+		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionServicesReady)
+		return
+	}
+	connected := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionConnected)
+	if connected.Status != metav1.ConditionTrue {
+		set(s, f, v1alpha1.ConditionServicesReady, metav1.ConditionUnknown, connected.Reason, "The agent is not connected")
+		return
+	}
+	var refused []serve.Refusal
+	for _, r := range f.local.Refusals {
+		if slices.Contains(serviceTypes, r.Type) {
+			refused = append(refused, r)
+		}
+	}
+	unheard := slices.ContainsFunc(serviceTypes, func(t string) bool { return !slices.Contains(f.local.Heard, t) })
+	switch {
+	case len(refused) > 0:
+		set(s, f, v1alpha1.ConditionServicesReady, metav1.ConditionFalse, v1alpha1.ReasonRefused, refusals(refused))
+	case unheard:
+		set(s, f, v1alpha1.ConditionServicesReady, metav1.ConditionFalse, v1alpha1.ReasonAwaitingAcknowledgement,
+			"The agent has not acknowledged all Services since it subscribed")
+	default:
+		set(s, f, v1alpha1.ConditionServicesReady, metav1.ConditionTrue, v1alpha1.ReasonServicesInForce, "The agent balances all Services")
 	}
 }
 

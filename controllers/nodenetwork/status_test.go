@@ -81,6 +81,45 @@ func TestWhoWritesWhat(t *testing.T) {
 	}
 }
 
+func TestServicesAreReadyOnceAllWereHeard(t *testing.T) {
+	heard := func(wanted, acked string, refused []serve.Refusal, types ...string) *serve.NodeStatus {
+		s := connectedAs(wanted, acked, refused...)
+		s.Heard = types
+		return s
+	}
+	gone := heard("d", "d", nil, state.ServiceType, state.ServiceEndpointsType)
+	gone.Connected = false
+	peer := []serve.Refusal{{Type: state.PeerNodeType, Name: "n2", Message: "no room"}}
+	service := []serve.Refusal{{Type: state.ServiceType, Name: "a/b", Message: "its port is taken"}}
+	for _, c := range []struct {
+		name    string
+		local   *serve.NodeStatus
+		status  metav1.ConditionStatus
+		reason  string
+		message string
+	}{
+		{"nothing yet", heard("d", "c", nil, state.LocalNodeType), "False", v1alpha1.ReasonAwaitingAcknowledgement, "all Services"},
+		{"Services without endpoints", heard("d", "c", nil, state.ServiceType), "False", v1alpha1.ReasonAwaitingAcknowledgement, ""},
+		{"all", heard("d", "d", nil, state.ServiceType, state.ServiceEndpointsType), "True", v1alpha1.ReasonServicesInForce, ""},
+		{"all, and a change on its way", heard("d", "c", nil, state.ServiceEndpointsType, state.ServiceType), "True", v1alpha1.ReasonServicesInForce, ""},
+		{"all, and something else refused", heard("d", "c", peer, state.ServiceType, state.ServiceEndpointsType), "True", v1alpha1.ReasonServicesInForce, ""},
+		{"a Service refused", heard("d", "c", service, state.ServiceType, state.ServiceEndpointsType), "False", v1alpha1.ReasonRefused, `refused Service "a/b": its port is taken`},
+		{"not connected", gone, "Unknown", v1alpha1.ReasonDisconnected, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := facts{self: "me", now: now, local: c.local, hasModel: true, services: true}
+			got := meta.FindStatusCondition(next(was("me"), f).Conditions, v1alpha1.ConditionServicesReady)
+			if got == nil || got.Status != c.status || got.Reason != c.reason || !strings.Contains(got.Message, c.message) {
+				t.Errorf("got %+v", got)
+			}
+			f.services = false
+			if left := meta.FindStatusCondition(next(next(was("me"), f), f).Conditions, v1alpha1.ConditionServicesReady); left != nil {
+				t.Errorf("without Services there is %+v", left)
+			}
+		})
+	}
+}
+
 func TestMessagesAreBounded(t *testing.T) {
 	long := serve.Refusal{Type: state.PeerNodeType, Name: "n2", Message: strings.Repeat("ä", 5000)}
 	got := next(v1alpha1.NodeNetworkStatus{}, facts{self: "me", now: now, local: connectedAs("d", "c", long), hasModel: true})

@@ -16,6 +16,10 @@ type NodeStatus struct {
 	// Wanted is the digest over everything that the subscriber should hold;
 	// Acknowledged over everything that it has acknowledged. It is in sync when they are equal.
 	Wanted, Acknowledged string
+	// Heard are the types of which the subscriber has acknowledged or refused everything
+	// that there was when it came, in the order of its subscriptions. A type stays here
+	// while later changes are on their way.
+	Heard []string
 	// Refusals are the refused resources, by type and name.
 	Refusals []Refusal
 }
@@ -25,7 +29,7 @@ func (s NodeStatus) Synced() bool { return s.Connected && s.Wanted == s.Acknowle
 
 func (s NodeStatus) equal(o NodeStatus) bool {
 	return s.Node == o.Node && s.AgentVersion == o.AgentVersion && s.Connected == o.Connected &&
-		s.Wanted == o.Wanted && s.Acknowledged == o.Acknowledged &&
+		s.Wanted == o.Wanted && s.Acknowledged == o.Acknowledged && slices.Equal(s.Heard, o.Heard) &&
 		slices.EqualFunc(s.Refusals, o.Refusals, func(a, b Refusal) bool {
 			return a.Type == b.Type && a.Name == b.Name && a.Version == b.Version && a.Message == b.Message
 		})

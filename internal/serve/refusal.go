@@ -56,6 +56,7 @@ func (s *subscription) nack(message string, now time.Time) {
 
 // refuse puts a resource into quarantine, for longer each time the same content is refused.
 func (s *subscription) refuse(name, version, message string, now time.Time) {
+	delete(s.unheard, name)
 	r := s.refused[name]
 	if r == nil || r.version != version {
 		r = &refusal{version: version, pause: s.opts.RetryRefused}

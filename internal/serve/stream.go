@@ -319,6 +319,9 @@ func (st *stream) status(connected bool) NodeStatus {
 	for _, typeURL := range st.order {
 		sub := st.subs[typeURL]
 		s.Refusals = append(s.Refusals, sub.refusals()...)
+		if sub.heardAll() {
+			s.Heard = append(s.Heard, typeURL)
+		}
 		if !st.server.store.known(typeURL) {
 			continue
 		}

@@ -3,6 +3,7 @@
 package serve
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -51,6 +52,7 @@ type subscription struct {
 	first    bool                // nothing has been sent yet: even an empty answer is due
 	answered bool                // the first answer was acknowledged
 	alone    bool                // whose turn it is, see nextDirty
+	unheard  map[string]struct{} // there when the subscriber came, and neither acknowledged nor refused yet
 
 	inflight *batch
 	round    *isolation          // not nil: a culprit is being looked for
@@ -103,6 +105,9 @@ func (s *subscription) covers(name string) bool {
 func (s *subscription) subscribe(names []string, fresh bool) {
 	if len(names) == 0 && fresh {
 		names = []string{"*"} // an empty first request asks for everything
+	}
+	if fresh {
+		defer func() { s.unheard = maps.Clone(s.dirty) }()
 	}
 	for _, name := range names {
 		if name == "*" {
@@ -157,7 +162,12 @@ func (s *subscription) forgetUncovered(name string) {
 	delete(s.dirty, name)
 	delete(s.owed, name)
 	delete(s.refused, name)
+	delete(s.unheard, name)
 }
+
+// heardAll says that the subscriber has acknowledged or refused everything that there was
+// when it came, whatever has changed since.
+func (s *subscription) heardAll() bool { return s.answered && len(s.unheard) == 0 }
 
 // next decides the response to send now; nil if there is none to send. The caller
 // gives it a nonce and sends it.
@@ -240,6 +250,7 @@ func (s *subscription) nextClean(names []string) *batch {
 // include puts a name into the batch if the subscriber lacks something of it.
 func (s *subscription) include(b *batch, name string) bool {
 	if !s.covers(name) {
+		delete(s.unheard, name)
 		return false
 	}
 	want, exists := s.view.version(name)
@@ -247,6 +258,7 @@ func (s *subscription) include(b *batch, name string) bool {
 	_, owed := s.owed[name]
 	if r := s.refused[name]; r != nil {
 		if r.version == want && !r.trying {
+			delete(s.unheard, name)
 			return false // quarantined: this very content was refused
 		}
 	}
@@ -261,6 +273,7 @@ func (s *subscription) include(b *batch, name string) bool {
 	default:
 		delete(s.refused, name) // back at what the subscriber holds
 		delete(s.owed, name)
+		delete(s.unheard, name)
 		return false
 	}
 	return true
@@ -288,6 +301,7 @@ func (s *subscription) ack() {
 }
 
 func (s *subscription) settled(name string) {
+	delete(s.unheard, name)
 	delete(s.refused, name)
 	delete(s.owed, name)
 }

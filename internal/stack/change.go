@@ -55,7 +55,33 @@ func Changes(from, to v1alpha1.ClusterStackSpec) []Change {
 	}
 	add(other, "spec.cni.flowTable.entries", before.FlowTable.Entries, after.FlowTable.Entries, fmt.Sprintf(
 		"; each node's table takes %d MiB of memory", int64(after.FlowTable.Entries)*flowEntryBytes>>20))
+	add(v1alpha1.ReasonServicesChanged, "spec.cni.kubeProxyReplacement", before.KubeProxyReplacement, after.KubeProxyReplacement, replacementEffect(after))
+	if after.KubeProxyReplacement == v1alpha1.KubeProxyReplacementEnabled {
+		add(other, "spec.cni.services.forwarding", before.Services.Forwarding, after.Services.Forwarding, forwardingEffect(after))
+		add(other, "spec.cni.services.frontends", before.Services.Frontends, after.Services.Frontends, "")
+		add(other, "spec.cni.services.backends", before.Services.Backends, after.Services.Backends, fmt.Sprintf(
+			"; each node's table of backends takes %d MiB of memory", int64(after.Services.Backends)*backendBytes>>20))
+	}
 	return out
+}
+
+// backendBytes is what a backend takes in a node's tables: its row and its slots.
+const backendBytes = 24 + 8*4
+
+// replacementEffect says who balances Services from now on, and what that takes.
+func replacementEffect(cni v1alpha1.CNISpec) string {
+	if cni.KubeProxyReplacement == v1alpha1.KubeProxyReplacementEnabled {
+		return "; they load-balance Services, and kube-proxy is removed when the last of them has all Services in force"
+	}
+	return "; they load-balance Services until kube-proxy runs on every node again: bring it back with `kubeadm init phase addon kube-proxy`"
+}
+
+// forwardingEffect says what the network must let pass.
+func forwardingEffect(cni v1alpha1.CNISpec) string {
+	if cni.Services.Forwarding == v1alpha1.ForwardingDSR {
+		return "; nodes answer clients outside with the addresses of Services as source, which the network must let pass"
+	}
+	return "; answers to clients outside leave by the node that the connection came to"
 }
 
 // flowEntryBytes is what a connection takes in a node's table.

@@ -18,6 +18,8 @@ func TestChangesSayWhatBecomesOfACluster(t *testing.T) {
 	native.CNI.Routing.Mode = v1alpha1.RoutingNative
 	fixed := *native.DeepCopy()
 	fixed.CNI.MTU = 1400
+	served := *tunnel.DeepCopy()
+	served.CNI.KubeProxyReplacement = v1alpha1.KubeProxyReplacementEnabled
 	no, yes := false, true
 	for _, c := range []struct {
 		name   string
@@ -50,6 +52,18 @@ func TestChangesSayWhatBecomesOfACluster(t *testing.T) {
 			"ConfigurationChanged spec.cni.masqueradeExceptions: none -> 192.0.2.0/24",
 			"ConfigurationChanged spec.cni.flowTable.entries: 131072 -> 1048576",
 		}, nil},
+		{"Services are taken over", tunnel, func(s *v1alpha1.ClusterStackSpec) {
+			s.CNI.KubeProxyReplacement, s.CNI.Services = "Enabled", v1alpha1.ServicesSpec{Forwarding: "DSR", Frontends: 1024, Backends: 1048576}
+		}, []string{
+			"ServicesChanged spec.cni.kubeProxyReplacement: Disabled -> Enabled",
+			"ConfigurationChanged spec.cni.services.forwarding: SNAT -> DSR",
+			"ConfigurationChanged spec.cni.services.frontends: 65536 -> 1024",
+			"ConfigurationChanged spec.cni.services.backends: 262144 -> 1048576",
+		}, []string{"kube-proxy is removed when the last of them has all Services in force"}},
+		{"Services are handed back", served, func(s *v1alpha1.ClusterStackSpec) { s.CNI.KubeProxyReplacement = "" },
+			[]string{"ServicesChanged spec.cni.kubeProxyReplacement: Enabled -> Disabled"},
+			[]string{"until kube-proxy runs on every node again", "kubeadm init phase addon kube-proxy"}},
+		{"what is of no effect is no change", tunnel, func(s *v1alpha1.ClusterStackSpec) { s.CNI.Services.Forwarding = "DSR" }, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			to := *c.from.DeepCopy()
@@ -87,6 +101,17 @@ func TestManyRangesFitAnEvent(t *testing.T) {
 	to.CNI.MasqueradeExceptions[0] = "192.0.2.0/24"
 	changes := Changes(from, to)
 	if len(changes) != 1 || len(changes[0].String()) > 900 || !strings.Contains(changes[0].To, "192.0.2.0/24, ") || !strings.Contains(changes[0].To, "and 28 more") {
+		t.Errorf("got %v", changes)
+	}
+}
+
+func TestTheEffectOfOtherBackendsIsTheirMemory(t *testing.T) {
+	from := v1alpha1.ClusterStackSpec{}
+	from.CNI.KubeProxyReplacement = v1alpha1.KubeProxyReplacementEnabled
+	to := *from.DeepCopy()
+	to.CNI.Services.Backends = 524288
+	changes := Changes(from, to)
+	if len(changes) != 1 || !strings.Contains(changes[0].Effect, "takes 28 MiB") {
 		t.Errorf("got %v", changes)
 	}
 }

@@ -49,6 +49,12 @@ func (p partialCNI) apply(cni *v1alpha1.CNISpec) {
 	if p.FlowTable != nil {
 		replace(&cni.FlowTable.Entries, p.FlowTable.Entries)
 	}
+	replace(&cni.KubeProxyReplacement, p.KubeProxyReplacement)
+	if p.Services != nil {
+		replace(&cni.Services.Forwarding, p.Services.Forwarding)
+		replace(&cni.Services.Frontends, p.Services.Frontends)
+		replace(&cni.Services.Backends, p.Services.Backends)
+	}
 	replace(&cni.MTU, p.MTU)
 	if p.Masquerade != nil {
 		masquerade := *p.Masquerade

@@ -26,11 +26,15 @@ func TestOverridesAreLaidOverOneAnother(t *testing.T) {
 	s.Spec.Overrides = []v1alpha1.ClusterOverride{
 		forEnv("native", "prod", v1alpha1.CNIOverride{
 			Routing: &v1alpha1.RoutingOverride{Mode: pointer(v1alpha1.RoutingNative)}, MTU: pointer(v1alpha1.MTU(9000)),
-			FlowTable: &v1alpha1.FlowTableOverride{Entries: pointer(v1alpha1.FlowEntries(1 << 20))},
+			FlowTable:            &v1alpha1.FlowTableOverride{Entries: pointer(v1alpha1.FlowEntries(1 << 20))},
+			KubeProxyReplacement: pointer(v1alpha1.KubeProxyReplacementEnabled),
+			Services: &v1alpha1.ServicesOverride{Forwarding: pointer(v1alpha1.ForwardingDSR), Frontends: pointer(v1alpha1.ServiceFrontends(1024)),
+				Backends: pointer(v1alpha1.ServiceBackends(2048))},
 		}),
 		forEnv("zero", "edge", v1alpha1.CNIOverride{
 			MTU: pointer(v1alpha1.MTU(0)), Masquerade: pointer(false), MasqueradeExceptions: []v1alpha1.CIDR{},
 			Routing: &v1alpha1.RoutingOverride{}, Tunnel: &v1alpha1.TunnelOverride{}, FlowTable: &v1alpha1.FlowTableOverride{},
+			Services: &v1alpha1.ServicesOverride{},
 		}),
 		{Name: "both", ClusterSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
 			{Key: "env", Operator: metav1.LabelSelectorOpIn, Values: []string{"prod", "edge"}},
@@ -45,13 +49,15 @@ func TestOverridesAreLaidOverOneAnother(t *testing.T) {
 	}
 	yes, no := true, false
 	exceptions := []v1alpha1.CIDR{"192.0.2.0/24"}
+	unserved := v1alpha1.ServicesSpec{Forwarding: "SNAT", Frontends: 65536, Backends: 262144}
 	want := map[string]v1alpha1.CNISpec{
 		"alpha": {Routing: v1alpha1.RoutingSpec{Mode: "Tunnel"}, Tunnel: v1alpha1.TunnelSpec{Port: 8472}, MTU: 1400, Masquerade: &yes,
-			MasqueradeExceptions: exceptions, FlowTable: v1alpha1.FlowTableSpec{Entries: 131072}},
+			MasqueradeExceptions: exceptions, FlowTable: v1alpha1.FlowTableSpec{Entries: 131072}, KubeProxyReplacement: "Disabled", Services: unserved},
 		"bravo": {Routing: v1alpha1.RoutingSpec{Mode: "Native"}, Tunnel: v1alpha1.TunnelSpec{Port: 4789}, MTU: 8900, Masquerade: &yes,
-			MasqueradeExceptions: exceptions, FlowTable: v1alpha1.FlowTableSpec{Entries: 1048576}},
+			MasqueradeExceptions: exceptions, FlowTable: v1alpha1.FlowTableSpec{Entries: 1048576}, KubeProxyReplacement: "Enabled",
+			Services: v1alpha1.ServicesSpec{Forwarding: "DSR", Frontends: 1024, Backends: 2048}},
 		"charlie": {Routing: v1alpha1.RoutingSpec{Mode: "Tunnel"}, Tunnel: v1alpha1.TunnelSpec{Port: 4789}, MTU: 0, Masquerade: &no,
-			MasqueradeExceptions: []v1alpha1.CIDR{}, FlowTable: v1alpha1.FlowTableSpec{Entries: 131072}},
+			MasqueradeExceptions: []v1alpha1.CIDR{}, FlowTable: v1alpha1.FlowTableSpec{Entries: 131072}, KubeProxyReplacement: "Disabled", Services: unserved},
 	}
 	digests := map[string]bool{}
 	for _, c := range p.Clusters {

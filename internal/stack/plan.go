@@ -229,6 +229,22 @@ func fillDefaults(cni *v1alpha1.CNISpec) {
 	if cni.FlowTable.Entries == 0 {
 		cni.FlowTable.Entries = v1alpha1.DefaultFlowEntries
 	}
+	if cni.KubeProxyReplacement == "" {
+		cni.KubeProxyReplacement = v1alpha1.KubeProxyReplacementDisabled
+	}
+	fillServiceDefaults(&cni.Services)
+}
+
+func fillServiceDefaults(s *v1alpha1.ServicesSpec) {
+	if s.Forwarding == "" {
+		s.Forwarding = v1alpha1.ForwardingSNAT
+	}
+	if s.Frontends == 0 {
+		s.Frontends = v1alpha1.DefaultServiceFrontends
+	}
+	if s.Backends == 0 {
+		s.Backends = v1alpha1.DefaultServiceBackends
+	}
 }
 
 // Digest returns a short, stable name of a value: the first 16 bytes of the

@@ -78,7 +78,13 @@ func Values(spec *v1alpha1.ClusterStackSpec, facts Facts, image Image, mode Mode
 		"masqueradeExceptions": exceptions,
 
 		"flowTable": map[string]any{"entries": int64(cni.FlowTable.Entries)},
-		"mode":      string(mode),
+		"services": map[string]any{
+			"enabled":    cni.KubeProxyReplacement == v1alpha1.KubeProxyReplacementEnabled,
+			"forwarding": string(cni.Services.Forwarding),
+			"frontends":  int64(cni.Services.Frontends),
+			"backends":   int64(cni.Services.Backends),
+		},
+		"mode": string(mode),
 	}, nil
 }
 

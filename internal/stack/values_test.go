@@ -16,7 +16,8 @@ func TestValues(t *testing.T) {
 	no := false
 	spec := &v1alpha1.ClusterStackSpec{Version: carried, CNI: v1alpha1.CNISpec{Tunnel: v1alpha1.TunnelSpec{Port: 8472}, MTU: 1400, Masquerade: &no,
 		Routing: v1alpha1.RoutingSpec{Mode: v1alpha1.RoutingNative}, MasqueradeExceptions: []v1alpha1.CIDR{"192.0.2.0/24", "2001:db8::/32"},
-		FlowTable: v1alpha1.FlowTableSpec{Entries: 16384}}}
+		FlowTable: v1alpha1.FlowTableSpec{Entries: 16384}, KubeProxyReplacement: v1alpha1.KubeProxyReplacementEnabled,
+		Services: v1alpha1.ServicesSpec{Forwarding: v1alpha1.ForwardingDSR, Frontends: 2000, Backends: 3000}}}
 	whole := Facts{Namespace: "ns", Name: "alpha", EndpointHost: "192.0.2.1", EndpointPort: 6443, KubeconfigServer: "https://other:1", PodCIDRs: []string{"10.244.0.0/16", "fd00:244::1/56"}}
 	got, err := Values(spec, whole, Image{Repository: "r/fairlead"}, ModeRun)
 	if err != nil {
@@ -32,6 +33,7 @@ func TestValues(t *testing.T) {
 		"masquerade":  false,
 		"routing":     map[string]any{"mode": "Native"},
 		"flowTable":   map[string]any{"entries": int64(16384)},
+		"services":    map[string]any{"enabled": true, "forwarding": "DSR", "frontends": int64(2000), "backends": int64(3000)},
 
 		"masqueradeExceptions": []any{"192.0.2.0/24", "2001:db8::/32"},
 		"mode":                 "run",
@@ -47,6 +49,7 @@ func TestValues(t *testing.T) {
 	for key, want := range map[string]any{
 		"routing": map[string]any{"mode": "Tunnel"}, "tunnel": map[string]any{"port": int64(8472)}, "masquerade": true,
 		"masqueradeExceptions": []any{}, "flowTable": map[string]any{"entries": int64(131072)},
+		"services": map[string]any{"enabled": false, "forwarding": "SNAT", "frontends": int64(65536), "backends": int64(262144)},
 	} {
 		if d := cmp.Diff(want, former[key]); d != "" {
 			t.Errorf("%s: %s", key, d)

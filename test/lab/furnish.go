@@ -29,11 +29,16 @@ func (l *Lab) furnish(ctx context.Context, c plan.Cluster, kubeconfigs map[strin
 	}
 	limited, cancel := context.WithTimeout(ctx, apiPatience)
 	defer cancel()
-	if c.Hub {
+	switch {
+	case c.Hub:
 		err = l.Progress.Step(c.Name+": Cluster API's CRDs, Cluster objects, kubeconfig Secrets", func() error {
 			return errors.Join(fleet.CRDs(limited, client, l.Builder.CRDs()), fleet.Clusters(limited, client, l.workloads(), kubeconfigs))
 		})
-	} else {
+	case c.KubeProxy:
+		err = l.Progress.Step(c.Name+": CoreDNS and kube-proxy applied", func() error {
+			return errors.Join(fleet.CoreDNS(limited, client, c), fleet.KubeProxy(limited, client, c))
+		})
+	default:
 		err = l.Progress.Step(c.Name+": CoreDNS applied", func() error { return fleet.CoreDNS(limited, client, c) })
 	}
 	if err != nil {

@@ -98,7 +98,7 @@ func (l *Lab) remember() error {
 	}
 	old, err := os.ReadFile(l.planFile())
 	if err == nil && !bytes.Equal(old, raw) {
-		return fmt.Errorf("the lab in %s was made with other settings (LAB_NODES, LAB_CLUSTERS or LAB_KUBERNETES): run `lab down` first, or use another LAB_DIR", l.Plan.Dir)
+		return fmt.Errorf("the lab in %s was made with other settings (LAB_NODES, LAB_CLUSTERS, LAB_KUBE_PROXY or LAB_KUBERNETES): run `lab down` first, or use another LAB_DIR", l.Plan.Dir)
 	}
 	return atomicfile.Write(l.planFile(), raw, 0o644)
 }

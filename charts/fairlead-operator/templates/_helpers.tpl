@@ -40,6 +40,10 @@ ClusterRole without watchNamespaces and a Role in each of them otherwise.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, update]
+# Keep the control plane's controller from a kube-proxy that is replaced, by an annotation.
+- apiGroups: [controlplane.cluster.x-k8s.io]
+  resources: [kubeadmcontrolplanes]
+  verbs: [patch]
 # Say at a ClusterStack what a changed configuration does to its cluster.
 - apiGroups: [events.k8s.io]
   resources: [events]

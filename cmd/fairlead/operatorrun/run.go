@@ -131,6 +131,7 @@ func New(ctx context.Context, c Config) (ctrl.Manager, error) {
 	}
 	clusters := &clusterstack.Reconciler{
 		Client:          mgr.GetClient(),
+		Events:          mgr.GetEventRecorder("fairlead-operator"),
 		Fleet:           connections,
 		Roots:           &trust.Store{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Now: time.Now},
 		Version:         version.Version,

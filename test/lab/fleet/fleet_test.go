@@ -66,3 +66,21 @@ func TestParseRefusesJunk(t *testing.T) {
 		t.Errorf("%d objects, %v; want 1", len(objects), err)
 	}
 }
+
+func TestKubeProxyIsWhatKubeadmMakes(t *testing.T) {
+	objects, err := kubeProxyObjects(alpha())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]*unstructured.Unstructured{}
+	for _, o := range objects {
+		kinds[o.GetKind()] = o
+	}
+	d := kinds["DaemonSet"]
+	if d.GetNamespace() != "kube-system" || d.GetName() != "kube-proxy" || d.GetLabels()["k8s-app"] != "kube-proxy" {
+		t.Errorf("the DaemonSet is %s/%s with the labels %v", d.GetNamespace(), d.GetName(), d.GetLabels())
+	}
+	if c := kinds["ConfigMap"]; c.GetNamespace() != "kube-system" || c.GetName() != "kube-proxy" {
+		t.Errorf("the configuration is in %s/%s", c.GetNamespace(), c.GetName())
+	}
+}

@@ -47,7 +47,11 @@ func Worker(c plan.Cluster, m plan.Machine, ca *pki.Authority, snapshotter strin
 		return nil, err
 	}
 	data := map[string]any{"Cluster": c, "Node": m, "Pause": PauseImage, "Snapshotter": snapshotter, "PodCIDRs": join(c.PodCIDRs)}
-	for _, name := range []string{"containerd.toml", "kubelet.yaml", "kube-proxy.yaml"} {
+	configs := []string{"containerd.toml", "kubelet.yaml"}
+	if c.Hub {
+		configs = append(configs, "kube-proxy.yaml")
+	}
+	for _, name := range configs {
 		if err := render(filepath.Join(dir, name), name, data); err != nil {
 			return nil, err
 		}
@@ -59,10 +63,10 @@ func Worker(c plan.Cluster, m plan.Machine, ca *pki.Authority, snapshotter strin
 	if _, err := userKubeconfig(ca, c.Name, dir, "kubelet", c.APIURL(), identity); err != nil {
 		return nil, err
 	}
-	if _, err := userKubeconfig(ca, c.Name, dir, "kube-proxy", c.APIURL(), pki.Request{CommonName: "system:kube-proxy"}); err != nil {
-		return nil, err
-	}
 	if c.Hub {
+		if _, err := userKubeconfig(ca, c.Name, dir, "kube-proxy", c.APIURL(), pki.Request{CommonName: "system:kube-proxy"}); err != nil {
+			return nil, err
+		}
 		conf := spec.Disk("etc/cni/net.d")
 		if err := os.MkdirAll(conf, 0o755); err != nil {
 			return nil, err
@@ -71,20 +75,25 @@ func Worker(c plan.Cluster, m plan.Machine, ca *pki.Authority, snapshotter strin
 			return nil, err
 		}
 	}
-	return workerServices(m), nil
+	return workerServices(c, m), nil
 }
 
-func workerServices(m plan.Machine) []node.Service {
+func workerServices(c plan.Cluster, m plan.Machine) []node.Service {
 	config := func(name string) string { return filepath.Join(node.ConfigDir, name) }
-	return []node.Service{
+	services := []node.Service{
 		{Name: "containerd", Argv: []string{filepath.Join(node.BinDir, "containerd"), "--config=" + config("containerd.toml")}},
 		{Name: "kubelet", Argv: []string{
 			filepath.Join(node.BinDir, "kubelet"), "--config=" + config("kubelet.yaml"), "--kubeconfig=" + config("kubelet.kubeconfig"),
 			"--hostname-override=" + m.Name, fmt.Sprintf("--node-ip=%s,%s", m.IPv4, m.IPv6),
 			"--root-dir=/var/lib/kubelet", "--cert-dir=/var/lib/kubelet/pki", "--v=1",
 		}},
-		{Name: "kube-proxy", Argv: []string{filepath.Join(node.BinDir, "kube-proxy"), "--config=" + config("kube-proxy.yaml")}},
 	}
+	if c.Hub { // Workload clusters have it as a DaemonSet, if at all.
+		services = append(services, node.Service{
+			Name: "kube-proxy", Argv: []string{filepath.Join(node.BinDir, "kube-proxy"), "--config=" + config("kube-proxy.yaml")},
+		})
+	}
+	return services
 }
 
 func render(path, name string, data any) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -39,6 +40,7 @@ type Cluster struct {
 	PodCIDRs     []netip.Prefix `json:"podCIDRs"`
 	ServiceCIDRs []netip.Prefix `json:"serviceCIDRs"`
 	DNS          []netip.Addr   `json:"dns"`
+	KubeProxy    bool           `json:"kubeProxy"` // It starts with kube-proxy.
 	ControlPlane Machine        `json:"controlPlane"`
 	Nodes        []Machine      `json:"nodes"`
 }
@@ -85,7 +87,9 @@ func New(s Settings) Plan {
 		if i == 0 {
 			nodes = 1
 		}
-		p.Clusters = append(p.Clusters, p.cluster(i, name, nodes))
+		c := p.cluster(i, name, nodes)
+		c.KubeProxy = c.Hub || slices.Contains(s.KubeProxy, name)
+		p.Clusters = append(p.Clusters, c)
 	}
 	return p
 }

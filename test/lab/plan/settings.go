@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,6 +17,13 @@ const (
 	DefaultNodes      = 2
 	DefaultClusters   = "alpha bravo"
 	DefaultKubernetes = "v1.35.4"
+	DefaultKubeProxy  = AllClusters
+)
+
+// What LAB_KUBE_PROXY may say in place of names.
+const (
+	AllClusters = "all"
+	NoCluster   = "none"
 )
 
 // HubName is the name of the management cluster. Every lab has it, beside the clusters of LAB_CLUSTERS.
@@ -38,6 +46,7 @@ type Settings struct {
 	Nodes      int      // LAB_NODES: worker nodes in each workload cluster.
 	Clusters   []string // LAB_CLUSTERS: names of the workload clusters.
 	Kubernetes string   // LAB_KUBERNETES: version, for example v1.35.4.
+	KubeProxy  []string // LAB_KUBE_PROXY: the workload clusters that start with kube-proxy.
 	Bin        string   // LAB_BIN: a folder with prebuilt binaries, or empty.
 }
 
@@ -62,12 +71,22 @@ func FromEnv(lookup func(string) string, workDir string) (Settings, error) {
 	s := Settings{
 		Dir:        filepath.Clean(absolute(get("LAB_DIR", DefaultDir))),
 		Nodes:      nodes,
-		Clusters:   strings.Fields(strings.ReplaceAll(get("LAB_CLUSTERS", DefaultClusters), ",", " ")),
+		Clusters:   names(get("LAB_CLUSTERS", DefaultClusters)),
 		Kubernetes: get("LAB_KUBERNETES", DefaultKubernetes),
+		KubeProxy:  names(get("LAB_KUBE_PROXY", DefaultKubeProxy)),
 		Bin:        absolute(get("LAB_BIN", "")),
+	}
+	switch get("LAB_KUBE_PROXY", DefaultKubeProxy) {
+	case AllClusters:
+		s.KubeProxy = s.Clusters
+	case NoCluster:
+		s.KubeProxy = nil
 	}
 	return s, s.validate()
 }
+
+// names splits at spaces and commas.
+func names(list string) []string { return strings.Fields(strings.ReplaceAll(list, ",", " ")) }
 
 func (s Settings) validate() error {
 	if s.Nodes < 1 || s.Nodes > maxNodes {
@@ -88,6 +107,11 @@ func (s Settings) validate() error {
 			return fmt.Errorf("LAB_CLUSTERS: %q is there twice (%q always exists): give each cluster a name of its own", name, HubName)
 		}
 		seen[name] = true
+	}
+	for _, name := range s.KubeProxy {
+		if !slices.Contains(s.Clusters, name) {
+			return fmt.Errorf("LAB_KUBE_PROXY: %q is none of the clusters of LAB_CLUSTERS: give some of %v, %s or %s", name, s.Clusters, AllClusters, NoCluster)
+		}
 	}
 	return nil
 }
