@@ -62,8 +62,58 @@ func TestVerdict(t *testing.T) {
 
 func TestSelectSpecs(t *testing.T) {
 	for words, want := range map[string]int{"": len(Specs), "udp": 2, "DNS": 2, "some other spec": 1} {
-		if got := selectSpecs(words); len(got) != want {
+		if got := selectSpecs(Specs, words); len(got) != want {
 			t.Errorf("%q selects %v", words, got)
+		}
+	}
+}
+
+func TestSetsOfSpecs(t *testing.T) {
+	short, err := Short.specs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	services, err := Services.specs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(short) != len(Specs)+len(shortServiceSpecs) || len(services) < 100 {
+		t.Errorf("%d and %d specs", len(short), len(services))
+	}
+	if missing := unmatched(literally(shortServiceSpecs), prefixed(serviceSpecs)); len(missing) > 0 {
+		t.Errorf("in the short list and not in the long one: %q", missing)
+	}
+	if _, err := Set("all").specs(); err == nil || !strings.Contains(err.Error(), `"all"`) {
+		t.Errorf("an unknown set: %v", err)
+	}
+}
+
+// prefixed are texts as upstream has them.
+func prefixed(specs []string) (texts []string) {
+	for _, s := range specs {
+		texts = append(texts, "[sig-network] "+s+" [Conformance]")
+	}
+	return texts
+}
+
+func TestASpecThatIsNewUpstreamIsNoticed(t *testing.T) {
+	known := append(prefixed(serviceSpecs), "[sig-network] LoadBalancers [Feature:LoadBalancer] should x", "[sig-network] DNS should y",
+		"[sig-network] Networking Granular Checks: Services should function for pod-Service: sctp [Feature:SCTPConnectivity]")
+	if err := unlisted(known); err != nil {
+		t.Error(err)
+	}
+	if err := unlisted(append(known, "[sig-network] Services should be new")); err == nil || !strings.Contains(err.Error(), "Services should be new") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSpecsAreShared(t *testing.T) {
+	specs := []string{"a", "b", "c", "d", "e"}
+	for processes, want := range map[int][][]string{
+		0: {specs}, 2: {{"a", "c", "e"}, {"b", "d"}}, 9: {{"a"}, {"b"}, {"c"}, {"d"}, {"e"}},
+	} {
+		if d := cmp.Diff(want, share(specs, processes)); d != "" {
+			t.Errorf("%d processes: %s", processes, d)
 		}
 	}
 }

@@ -3,7 +3,9 @@
 package conformance
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -18,10 +20,35 @@ var Specs = []string{
 	`DNS should provide DNS for services +\[Conformance\]`,
 }
 
-// select keeps the specs whose text holds the words, or all when there are none.
-func selectSpecs(words string) []string {
+// Set names a list of specs.
+type Set string
+
+const (
+	// Network is Specs.
+	Network Set = "network"
+	// Services are all specs about Services that can run here.
+	Services Set = "services"
+	// Short is Specs, and some of Services.
+	Short Set = "short"
+)
+
+// specs are the expressions of a set.
+func (s Set) specs() ([]string, error) {
+	switch s {
+	case Network, "":
+		return Specs, nil
+	case Short:
+		return slices.Concat(Specs, literally(shortServiceSpecs)), nil
+	case Services:
+		return literally(serviceSpecs), nil
+	}
+	return nil, fmt.Errorf("there is no set of specs %q: choose %s, %s or %s", s, Network, Short, Services)
+}
+
+// selectSpecs keeps the specs whose text holds the words, or all when there are none.
+func selectSpecs(all []string, words string) []string {
 	var some []string
-	for _, s := range Specs {
+	for _, s := range all {
 		if strings.Contains(s, words) {
 			some = append(some, s)
 		}

@@ -18,6 +18,29 @@ type Result struct {
 	Failure string // First line of the message.
 }
 
+// parseTexts reads the texts of all specs of a report, whether they ran or not.
+func parseTexts(raw []byte) ([]string, error) {
+	var suites []struct {
+		SpecReports []struct {
+			ContainerHierarchyTexts []string
+			LeafNodeType            string
+			LeafNodeText            string
+		}
+	}
+	if err := json.Unmarshal(raw, &suites); err != nil {
+		return nil, fmt.Errorf("the report of the specs cannot be read: %w", err)
+	}
+	var texts []string
+	for _, suite := range suites {
+		for _, s := range suite.SpecReports {
+			if s.LeafNodeType == "It" {
+				texts = append(texts, strings.Join(append(s.ContainerHierarchyTexts, s.LeafNodeText), " "))
+			}
+		}
+	}
+	return texts, nil
+}
+
 // parseReport reads the JSON report of the test binary and keeps the specs that ran, or should have.
 func parseReport(raw []byte) ([]Result, error) {
 	var suites []struct {

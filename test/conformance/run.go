@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,9 @@ import (
 type Options struct {
 	Lab      *lab.Lab      // Its builder makes the specs; its clusters are tested.
 	Clusters []string      // Names of the lab's clusters.
-	Focus    string        // Words of the specs to run; empty for all of Specs.
+	Set      Set           // Which specs; empty for Network.
+	Focus    string        // Words of the specs to run; empty for the whole set.
+	Parallel int           // Processes for each cluster that share the specs; 0 is 1.
 	Timeout  time.Duration // For each cluster.
 	Out      io.Writer     // For the summary.
 }
@@ -40,6 +43,11 @@ func Run(ctx context.Context, o Options) error {
 	err = o.Lab.Progress.Step("load the specs' image on every node", func() error { return o.Lab.Load(ctx, archive) })
 	if err != nil {
 		return err
+	}
+	if o.Set == Services && o.Focus == "" {
+		if err := checkLists(ctx, binary, o); err != nil {
+			return err
+		}
 	}
 	// Specs mostly wait: the clusters are tested side by side, and reported one by one.
 	errs, reports := make([]error, len(o.Clusters)), make([]bytes.Buffer, len(o.Clusters))
@@ -61,6 +69,13 @@ func runOn(ctx context.Context, o Options, out io.Writer, binary, cluster string
 	if err != nil {
 		return err
 	}
+	all, err := o.Set.specs()
+	if err != nil {
+		return err
+	}
+	if err := labelZones(ctx, o.Lab.Plan.Kubeconfig(cluster)); err != nil {
+		return fmt.Errorf("%s: %w", cluster, err)
+	}
 	dir := filepath.Join(o.Lab.Plan.Dir, "conformance", cluster)
 	if err := os.RemoveAll(dir); err != nil {
 		return err
@@ -68,32 +83,92 @@ func runOn(ctx context.Context, o Options, out io.Writer, binary, cluster string
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(dir, "e2e.log"))
+	expressions := selectSpecs(all, o.Focus)
+	shares := share(expressions, o.Parallel)
+	errs, results := make([]error, len(shares)), make([][]Result, len(shares))
+	ended := o.Lab.Progress.Step(fmt.Sprintf("%s: %d specs (logs: %s)", cluster, len(expressions), dir), func() error {
+		var wg sync.WaitGroup
+		for i, some := range shares {
+			wg.Go(func() {
+				p := process{binary: binary, dir: dir, number: i, kubeconfig: o.Lab.Plan.Kubeconfig(cluster), nodes: len(c.Nodes), timeout: o.Timeout}
+				results[i], errs[i] = p.run(ctx, some)
+			})
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	})
+	if err := verdict(out, cluster, expressions, slices.Concat(results...)); err != nil {
+		return fmt.Errorf("%w; see %s", errors.Join(err, ended), dir)
+	}
+	if ended != nil {
+		return fmt.Errorf("%s: %w; see %s", cluster, ended, dir)
+	}
+	return nil
+}
+
+// share deals specs out to so many processes; none gets nothing.
+func share(specs []string, processes int) [][]string {
+	shares := make([][]string, max(1, min(processes, len(specs))))
+	for i, s := range specs {
+		shares[i%len(shares)] = append(shares[i%len(shares)], s)
+	}
+	return shares
+}
+
+// process is one run of the test binary.
+type process struct {
+	binary, dir, kubeconfig string
+	number, nodes           int
+	timeout                 time.Duration
+}
+
+// run runs specs and returns what became of them, also beside an error.
+func (p process) run(ctx context.Context, expressions []string) ([]Result, error) {
+	log, err := os.Create(filepath.Join(p.dir, fmt.Sprintf("e2e-%d.log", p.number)))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	report := filepath.Join(p.dir, fmt.Sprintf("report-%d.json", p.number))
+	cmd := exec.CommandContext(ctx, p.binary, arguments(p.kubeconfig, report, expressions, p.nodes, p.timeout)...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, log, log
+	// A context that ends lets the specs clean up first.
+	cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(os.Interrupt) }, 30*time.Second
+	ended := cmd.Run()
+	raw, err := os.ReadFile(report)
+	if err != nil {
+		return nil, fmt.Errorf("the specs did not run to their end (%w): see %s", errors.Join(ended, err), log.Name())
+	}
+	results, err := parseReport(raw)
+	return results, errors.Join(err, ended)
+}
+
+// checkLists compares the lists with what the binary has, without running a spec.
+func checkLists(ctx context.Context, binary string, o Options) error {
+	dir, err := os.MkdirTemp("", "fairlead-specs-")
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	expressions, report := selectSpecs(o.Focus), filepath.Join(dir, "report.json")
-	cmd := exec.CommandContext(ctx, binary, arguments(o.Lab.Plan.Kubeconfig(cluster), report, expressions, len(c.Nodes), o.Timeout)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	// A context that ends lets the specs clean up first.
-	cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(os.Interrupt) }, 30*time.Second
-	ended := o.Lab.Progress.Step(fmt.Sprintf("%s: %d specs (log: %s)", cluster, len(expressions), log.Name()), cmd.Run)
+	defer os.RemoveAll(dir)
+	report := filepath.Join(dir, "report.json")
+	args := append(arguments(o.Lab.Plan.Kubeconfig(o.Clusters[0]), report, []string{`\[sig-network\]`}, 0, time.Minute), "--ginkgo.dry-run")
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("listing the specs: %w: %s", err, out)
+	}
 	raw, err := os.ReadFile(report)
 	if err != nil {
-		return fmt.Errorf("%s: the specs did not run to their end (%w): see %s", cluster, errors.Join(ended, err), log.Name())
+		return err
 	}
-	results, err := parseReport(raw)
+	texts, err := parseTexts(raw)
 	if err != nil {
-		return fmt.Errorf("%s: %w", cluster, err)
+		return err
 	}
-	if err := verdict(out, cluster, expressions, results); err != nil {
-		return fmt.Errorf("%w; see %s", err, log.Name())
+	if missing := unmatched(literally(serviceSpecs), texts); len(missing) > 0 {
+		return fmt.Errorf("upstream has no spec (any more) that matches %q: correct serviceSpecs", missing)
 	}
-	if ended != nil {
-		return fmt.Errorf("%s: %w; see %s", cluster, ended, log.Name())
-	}
-	return nil
+	return unlisted(texts)
 }
 
 func arguments(kubeconfig, report string, expressions []string, nodes int, timeout time.Duration) []string {

@@ -21,7 +21,8 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var focus string
+	var focus, set string
+	var parallel int
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "conformance [CLUSTER...]",
@@ -38,11 +39,14 @@ func main() {
 					}
 				}
 			}
-			return conformance.Run(cmd.Context(), conformance.Options{Lab: l, Clusters: clusters, Focus: focus, Timeout: timeout, Out: os.Stdout})
+			return conformance.Run(cmd.Context(), conformance.Options{Lab: l, Clusters: clusters, Set: conformance.Set(set),
+				Focus: focus, Parallel: parallel, Timeout: timeout, Out: os.Stdout})
 		},
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.Flags().StringVar(&focus, "focus", "", "run only the specs whose text holds these words; or, when none of the usual ones does, any that match")
+	cmd.Flags().StringVar(&focus, "focus", "", "run only the specs of the set whose text holds these words; or, when none does, any that match")
+	cmd.Flags().StringVar(&set, "set", string(conformance.Network), "which specs: network, short (and some about Services), services (all about Services)")
+	cmd.Flags().IntVar(&parallel, "parallel", 1, "processes for each cluster that share the specs")
 	cmd.Flags().DurationVar(&timeout, "timeout", 15*time.Minute, "for each cluster")
 	if err := cmd.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
