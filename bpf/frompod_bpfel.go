@@ -22,6 +22,7 @@ const (
 	FromPodMapFlDatagramOrigins = "fl_datagram_origins"
 	FromPodMapFlEndpoints       = "fl_endpoints"
 	FromPodMapFlFlowEvents      = "fl_flow_events"
+	FromPodMapFlFragments       = "fl_fragments"
 	FromPodMapFlFrontends       = "fl_frontends"
 	FromPodMapFlMetrics         = "fl_metrics"
 	FromPodMapFlNodeAddresses   = "fl_node_addresses"
@@ -34,15 +35,20 @@ const (
 	FromPodMapFlState           = "fl_state"
 	FromPodMapFlTranslations    = "fl_translations"
 	FromPodMapFlViaStack        = "fl_via_stack"
+	FromPodMapFlWork            = "fl_work"
 	FromPodProgFromPod          = "from_pod"
+	FromPodVarCfgDsr            = "cfg_dsr"
 	FromPodVarCfgFlowMask       = "cfg_flow_mask"
 	FromPodVarCfgGateway4       = "cfg_gateway4"
 	FromPodVarCfgGateway6       = "cfg_gateway6"
+	FromPodVarCfgNode4          = "cfg_node4"
+	FromPodVarCfgNode6          = "cfg_node6"
 	FromPodVarCfgPods4          = "cfg_pods4"
 	FromPodVarCfgPods4Mask      = "cfg_pods4_mask"
 	FromPodVarCfgPods6          = "cfg_pods6"
 	FromPodVarCfgPods6Mask      = "cfg_pods6_mask"
 	FromPodVarCfgRouterMac      = "cfg_router_mac"
+	FromPodVarCfgServices       = "cfg_services"
 	FromPodVarCfgTunnelAddress  = "cfg_tunnel_address"
 	FromPodVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
 	FromPodVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
@@ -106,6 +112,7 @@ type FromPodMapSpecs struct {
 	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
 	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
 	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFragments       *ebpf.MapSpec `ebpf:"fl_fragments"`
 	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
 	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
 	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
@@ -118,20 +125,25 @@ type FromPodMapSpecs struct {
 	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
 	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
 	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlWork            *ebpf.MapSpec `ebpf:"fl_work"`
 }
 
 // FromPodVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FromPodVariableSpecs struct {
+	CfgDsr           *ebpf.VariableSpec `ebpf:"cfg_dsr"`
 	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
+	CfgNode4         *ebpf.VariableSpec `ebpf:"cfg_node4"`
+	CfgNode6         *ebpf.VariableSpec `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
 	CfgPods4Mask     *ebpf.VariableSpec `ebpf:"cfg_pods4_mask"`
 	CfgPods6         *ebpf.VariableSpec `ebpf:"cfg_pods6"`
 	CfgPods6Mask     *ebpf.VariableSpec `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.VariableSpec `ebpf:"cfg_router_mac"`
+	CfgServices      *ebpf.VariableSpec `ebpf:"cfg_services"`
 	CfgTunnelAddress *ebpf.VariableSpec `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.VariableSpec `ebpf:"cfg_tunnel_ifindex"`
 	CfgTunnelIpv6    *ebpf.VariableSpec `ebpf:"cfg_tunnel_ipv6"`
@@ -166,6 +178,7 @@ type FromPodMaps struct {
 	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
 	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
 	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFragments       *ebpf.Map `ebpf:"fl_fragments"`
 	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
 	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
 	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
@@ -178,6 +191,7 @@ type FromPodMaps struct {
 	FlState           *ebpf.Map `ebpf:"fl_state"`
 	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
 	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
+	FlWork            *ebpf.Map `ebpf:"fl_work"`
 }
 
 func (m *FromPodMaps) Close() error {
@@ -188,6 +202,7 @@ func (m *FromPodMaps) Close() error {
 		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
+		m.FlFragments,
 		m.FlFrontends,
 		m.FlMetrics,
 		m.FlNodeAddresses,
@@ -200,6 +215,7 @@ func (m *FromPodMaps) Close() error {
 		m.FlState,
 		m.FlTranslations,
 		m.FlViaStack,
+		m.FlWork,
 	)
 }
 
@@ -207,14 +223,18 @@ func (m *FromPodMaps) Close() error {
 //
 // It can be passed to LoadFromPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FromPodVariables struct {
+	CfgDsr           *ebpf.Variable `ebpf:"cfg_dsr"`
 	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
+	CfgNode4         *ebpf.Variable `ebpf:"cfg_node4"`
+	CfgNode6         *ebpf.Variable `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`
 	CfgPods4Mask     *ebpf.Variable `ebpf:"cfg_pods4_mask"`
 	CfgPods6         *ebpf.Variable `ebpf:"cfg_pods6"`
 	CfgPods6Mask     *ebpf.Variable `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.Variable `ebpf:"cfg_router_mac"`
+	CfgServices      *ebpf.Variable `ebpf:"cfg_services"`
 	CfgTunnelAddress *ebpf.Variable `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.Variable `ebpf:"cfg_tunnel_ifindex"`
 	CfgTunnelIpv6    *ebpf.Variable `ebpf:"cfg_tunnel_ipv6"`

@@ -45,9 +45,11 @@ type (
 	GoneKey        = layoutGoneKey
 	TranslationKey = layoutTranslationKey
 	Translation    = layoutTranslation
+	FragmentKey    = layoutFragmentKey
+	Fragment       = layoutFragment
 
-	Hook       = layoutHook
-	Reason     = layoutReason
+	Hook   = layoutHook
+	Reason = layoutReason
 )
 
 // Flags of Range.
@@ -127,17 +129,24 @@ const (
 // Reasons. From ReasonDrop on they tell why a packet was dropped. Each hook has
 // ReasonSlots counters.
 const (
-	ReasonStack         = layoutReasonREASON_STACK
-	ReasonLocal         = layoutReasonREASON_LOCAL
-	ReasonTunnel        = layoutReasonREASON_TUNNEL
-	ReasonViaStack      = layoutReasonREASON_VIA_STACK
-	ReasonDelivered     = layoutReasonREASON_DELIVERED
-	ReasonARPReply      = layoutReasonREASON_ARP_REPLY
-	ReasonNDReply       = layoutReasonREASON_ND_REPLY
-	ReasonFragment      = layoutReasonREASON_FRAGMENT
-	ReasonOther         = layoutReasonREASON_OTHER
-	ReasonNative        = layoutReasonREASON_NATIVE
-	ReasonTooBig        = layoutReasonREASON_TOO_BIG
+	ReasonStack     = layoutReasonREASON_STACK
+	ReasonLocal     = layoutReasonREASON_LOCAL
+	ReasonTunnel    = layoutReasonREASON_TUNNEL
+	ReasonViaStack  = layoutReasonREASON_VIA_STACK
+	ReasonDelivered = layoutReasonREASON_DELIVERED
+	ReasonARPReply  = layoutReasonREASON_ARP_REPLY
+	ReasonNDReply   = layoutReasonREASON_ND_REPLY
+	ReasonFragment  = layoutReasonREASON_FRAGMENT
+	ReasonOther     = layoutReasonREASON_OTHER
+	ReasonNative    = layoutReasonREASON_NATIVE
+	ReasonTooBig    = layoutReasonREASON_TOO_BIG
+
+	ReasonService         = layoutReasonREASON_SERVICE
+	ReasonServiceReply    = layoutReasonREASON_SERVICE_REPLY
+	ReasonServiceHandedOn = layoutReasonREASON_SERVICE_HANDED_ON
+	ReasonServiceRefused  = layoutReasonREASON_SERVICE_REFUSED
+	ReasonServiceTooBig   = layoutReasonREASON_SERVICE_TOO_BIG
+
 	ReasonDrop          = layoutReasonREASON_DROP
 	ReasonDropTruncated = layoutReasonREASON_DROP_TRUNCATED
 	ReasonDropProtocol  = layoutReasonREASON_DROP_PROTOCOL
@@ -149,7 +158,14 @@ const (
 	ReasonDropVNI       = layoutReasonREASON_DROP_VNI
 	ReasonDropKernel    = layoutReasonREASON_DROP_KERNEL
 	ReasonDropStranger  = layoutReasonREASON_DROP_STRANGER
-	ReasonSlots         = layoutReasonREASON_SLOTS
+
+	ReasonDropSourceRange = layoutReasonREASON_DROP_SOURCE_RANGE
+	ReasonDropNoPort      = layoutReasonREASON_DROP_NO_PORT
+	ReasonDropNoBackend   = layoutReasonREASON_DROP_NO_BACKEND
+	ReasonDropChanging    = layoutReasonREASON_DROP_CHANGING
+	ReasonDropUnrouted    = layoutReasonREASON_DROP_UNROUTED
+
+	ReasonSlots = layoutReasonREASON_SLOTS
 )
 
 // AddressOf returns the maps' form of an address: that of IPv6, IPv4 mapped.
@@ -223,6 +239,17 @@ var reasonNames = map[Reason]string{
 	ReasonDropVNI:       "foreign_vni",
 	ReasonDropKernel:    "kernel_refused",
 	ReasonDropStranger:  "stranger",
+
+	ReasonService:         "service",
+	ReasonServiceReply:    "service_reply",
+	ReasonServiceHandedOn: "service_handed_on",
+	ReasonServiceRefused:  "service_refused",
+	ReasonServiceTooBig:   "service_too_big",
+	ReasonDropSourceRange: "source_range",
+	ReasonDropNoPort:      "no_port_left",
+	ReasonDropNoBackend:   "no_backend",
+	ReasonDropChanging:    "backends_changing",
+	ReasonDropUnrouted:    "unrouted",
 }
 
 // ReasonName returns the name of a reason, "" for a slot without one.

@@ -123,6 +123,21 @@ type layoutFlowNote struct {
 	Noted uint32
 }
 
+type layoutFragment struct {
+	_     structs.HostLayout
+	Sport uint16
+	Dport uint16
+}
+
+type layoutFragmentKey struct {
+	_        structs.HostLayout
+	Src      layoutAddress
+	Dst      layoutAddress
+	Id       uint32
+	Protocol uint8
+	Pad      [3]uint8
+}
+
 type layoutFrontend struct {
 	_        structs.HostLayout
 	Inside   uint32
@@ -244,29 +259,39 @@ type layoutRangeKey struct {
 type layoutReason uint32
 
 const (
-	layoutReasonREASON_STACK          layoutReason = 0
-	layoutReasonREASON_LOCAL          layoutReason = 1
-	layoutReasonREASON_TUNNEL         layoutReason = 2
-	layoutReasonREASON_VIA_STACK      layoutReason = 3
-	layoutReasonREASON_DELIVERED      layoutReason = 4
-	layoutReasonREASON_ARP_REPLY      layoutReason = 5
-	layoutReasonREASON_ND_REPLY       layoutReason = 6
-	layoutReasonREASON_FRAGMENT       layoutReason = 7
-	layoutReasonREASON_OTHER          layoutReason = 8
-	layoutReasonREASON_NATIVE         layoutReason = 9
-	layoutReasonREASON_TOO_BIG        layoutReason = 10
-	layoutReasonREASON_DROP           layoutReason = 16
-	layoutReasonREASON_DROP_TRUNCATED layoutReason = 16
-	layoutReasonREASON_DROP_PROTOCOL  layoutReason = 17
-	layoutReasonREASON_DROP_SOURCE    layoutReason = 18
-	layoutReasonREASON_DROP_NEIGHBOUR layoutReason = 19
-	layoutReasonREASON_DROP_MULTICAST layoutReason = 20
-	layoutReasonREASON_DROP_NO_PEER   layoutReason = 21
-	layoutReasonREASON_DROP_NOT_HERE  layoutReason = 22
-	layoutReasonREASON_DROP_VNI       layoutReason = 23
-	layoutReasonREASON_DROP_KERNEL    layoutReason = 24
-	layoutReasonREASON_DROP_STRANGER  layoutReason = 25
-	layoutReasonREASON_SLOTS          layoutReason = 32
+	layoutReasonREASON_STACK             layoutReason = 0
+	layoutReasonREASON_LOCAL             layoutReason = 1
+	layoutReasonREASON_TUNNEL            layoutReason = 2
+	layoutReasonREASON_VIA_STACK         layoutReason = 3
+	layoutReasonREASON_DELIVERED         layoutReason = 4
+	layoutReasonREASON_ARP_REPLY         layoutReason = 5
+	layoutReasonREASON_ND_REPLY          layoutReason = 6
+	layoutReasonREASON_FRAGMENT          layoutReason = 7
+	layoutReasonREASON_OTHER             layoutReason = 8
+	layoutReasonREASON_NATIVE            layoutReason = 9
+	layoutReasonREASON_TOO_BIG           layoutReason = 10
+	layoutReasonREASON_SERVICE           layoutReason = 11
+	layoutReasonREASON_SERVICE_REPLY     layoutReason = 12
+	layoutReasonREASON_SERVICE_HANDED_ON layoutReason = 13
+	layoutReasonREASON_SERVICE_REFUSED   layoutReason = 14
+	layoutReasonREASON_SERVICE_TOO_BIG   layoutReason = 15
+	layoutReasonREASON_DROP              layoutReason = 16
+	layoutReasonREASON_DROP_TRUNCATED    layoutReason = 16
+	layoutReasonREASON_DROP_PROTOCOL     layoutReason = 17
+	layoutReasonREASON_DROP_SOURCE       layoutReason = 18
+	layoutReasonREASON_DROP_NEIGHBOUR    layoutReason = 19
+	layoutReasonREASON_DROP_MULTICAST    layoutReason = 20
+	layoutReasonREASON_DROP_NO_PEER      layoutReason = 21
+	layoutReasonREASON_DROP_NOT_HERE     layoutReason = 22
+	layoutReasonREASON_DROP_VNI          layoutReason = 23
+	layoutReasonREASON_DROP_KERNEL       layoutReason = 24
+	layoutReasonREASON_DROP_STRANGER     layoutReason = 25
+	layoutReasonREASON_DROP_SOURCE_RANGE layoutReason = 26
+	layoutReasonREASON_DROP_NO_PORT      layoutReason = 27
+	layoutReasonREASON_DROP_NO_BACKEND   layoutReason = 28
+	layoutReasonREASON_DROP_CHANGING     layoutReason = 29
+	layoutReasonREASON_DROP_UNROUTED     layoutReason = 30
+	layoutReasonREASON_SLOTS             layoutReason = 32
 )
 
 type layoutSocketOrigin struct {
@@ -298,15 +323,16 @@ type layoutState struct {
 }
 
 type layoutTranslation struct {
-	_     structs.HostLayout
-	Src   layoutAddress
-	Dst   layoutAddress
-	Sport uint16
-	Dport uint16
-	Flags uint8
-	Pad   [3]uint8
-	Seen  uint32
-	Pool  uint32
+	_       structs.HostLayout
+	Src     layoutAddress
+	Dst     layoutAddress
+	Sport   uint16
+	Dport   uint16
+	Flags   uint8
+	Pad     [3]uint8
+	Seen    uint32
+	Pool    uint32
+	Backend uint32
 }
 
 type layoutTranslationFlag uint32
@@ -345,6 +371,8 @@ const (
 	layoutVarEmitFlow            = "emit_flow"
 	layoutVarEmitFlowEvent       = "emit_flow_event"
 	layoutVarEmitFlowNote        = "emit_flow_note"
+	layoutVarEmitFragment        = "emit_fragment"
+	layoutVarEmitFragmentKey     = "emit_fragment_key"
 	layoutVarEmitFrontend        = "emit_frontend"
 	layoutVarEmitFrontendFlag    = "emit_frontend_flag"
 	layoutVarEmitFrontendKey     = "emit_frontend_key"
@@ -437,6 +465,8 @@ type layoutVariableSpecs struct {
 	EmitFlow            *ebpf.VariableSpec `ebpf:"emit_flow"`
 	EmitFlowEvent       *ebpf.VariableSpec `ebpf:"emit_flow_event"`
 	EmitFlowNote        *ebpf.VariableSpec `ebpf:"emit_flow_note"`
+	EmitFragment        *ebpf.VariableSpec `ebpf:"emit_fragment"`
+	EmitFragmentKey     *ebpf.VariableSpec `ebpf:"emit_fragment_key"`
 	EmitFrontend        *ebpf.VariableSpec `ebpf:"emit_frontend"`
 	EmitFrontendFlag    *ebpf.VariableSpec `ebpf:"emit_frontend_flag"`
 	EmitFrontendKey     *ebpf.VariableSpec `ebpf:"emit_frontend_key"`
@@ -505,6 +535,8 @@ type layoutVariables struct {
 	EmitFlow            *ebpf.Variable `ebpf:"emit_flow"`
 	EmitFlowEvent       *ebpf.Variable `ebpf:"emit_flow_event"`
 	EmitFlowNote        *ebpf.Variable `ebpf:"emit_flow_note"`
+	EmitFragment        *ebpf.Variable `ebpf:"emit_fragment"`
+	EmitFragmentKey     *ebpf.Variable `ebpf:"emit_fragment_key"`
 	EmitFrontend        *ebpf.Variable `ebpf:"emit_frontend"`
 	EmitFrontendFlag    *ebpf.Variable `ebpf:"emit_frontend_flag"`
 	EmitFrontendKey     *ebpf.Variable `ebpf:"emit_frontend_key"`

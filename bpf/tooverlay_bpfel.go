@@ -22,6 +22,7 @@ const (
 	ToOverlayMapFlDatagramOrigins = "fl_datagram_origins"
 	ToOverlayMapFlEndpoints       = "fl_endpoints"
 	ToOverlayMapFlFlowEvents      = "fl_flow_events"
+	ToOverlayMapFlFragments       = "fl_fragments"
 	ToOverlayMapFlFrontends       = "fl_frontends"
 	ToOverlayMapFlMetrics         = "fl_metrics"
 	ToOverlayMapFlNodeAddresses   = "fl_node_addresses"
@@ -35,14 +36,18 @@ const (
 	ToOverlayMapFlTranslations    = "fl_translations"
 	ToOverlayMapFlViaStack        = "fl_via_stack"
 	ToOverlayProgToOverlay        = "to_overlay"
+	ToOverlayVarCfgDsr            = "cfg_dsr"
 	ToOverlayVarCfgFlowMask       = "cfg_flow_mask"
 	ToOverlayVarCfgGateway4       = "cfg_gateway4"
 	ToOverlayVarCfgGateway6       = "cfg_gateway6"
+	ToOverlayVarCfgNode4          = "cfg_node4"
+	ToOverlayVarCfgNode6          = "cfg_node6"
 	ToOverlayVarCfgPods4          = "cfg_pods4"
 	ToOverlayVarCfgPods4Mask      = "cfg_pods4_mask"
 	ToOverlayVarCfgPods6          = "cfg_pods6"
 	ToOverlayVarCfgPods6Mask      = "cfg_pods6_mask"
 	ToOverlayVarCfgRouterMac      = "cfg_router_mac"
+	ToOverlayVarCfgServices       = "cfg_services"
 	ToOverlayVarCfgTunnelAddress  = "cfg_tunnel_address"
 	ToOverlayVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
 	ToOverlayVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
@@ -106,6 +111,7 @@ type ToOverlayMapSpecs struct {
 	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
 	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
 	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFragments       *ebpf.MapSpec `ebpf:"fl_fragments"`
 	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
 	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
 	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
@@ -124,14 +130,18 @@ type ToOverlayMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ToOverlayVariableSpecs struct {
+	CfgDsr           *ebpf.VariableSpec `ebpf:"cfg_dsr"`
 	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
+	CfgNode4         *ebpf.VariableSpec `ebpf:"cfg_node4"`
+	CfgNode6         *ebpf.VariableSpec `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
 	CfgPods4Mask     *ebpf.VariableSpec `ebpf:"cfg_pods4_mask"`
 	CfgPods6         *ebpf.VariableSpec `ebpf:"cfg_pods6"`
 	CfgPods6Mask     *ebpf.VariableSpec `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.VariableSpec `ebpf:"cfg_router_mac"`
+	CfgServices      *ebpf.VariableSpec `ebpf:"cfg_services"`
 	CfgTunnelAddress *ebpf.VariableSpec `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.VariableSpec `ebpf:"cfg_tunnel_ifindex"`
 	CfgTunnelIpv6    *ebpf.VariableSpec `ebpf:"cfg_tunnel_ipv6"`
@@ -166,6 +176,7 @@ type ToOverlayMaps struct {
 	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
 	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
 	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFragments       *ebpf.Map `ebpf:"fl_fragments"`
 	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
 	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
 	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
@@ -188,6 +199,7 @@ func (m *ToOverlayMaps) Close() error {
 		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
+		m.FlFragments,
 		m.FlFrontends,
 		m.FlMetrics,
 		m.FlNodeAddresses,
@@ -207,14 +219,18 @@ func (m *ToOverlayMaps) Close() error {
 //
 // It can be passed to LoadToOverlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ToOverlayVariables struct {
+	CfgDsr           *ebpf.Variable `ebpf:"cfg_dsr"`
 	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
+	CfgNode4         *ebpf.Variable `ebpf:"cfg_node4"`
+	CfgNode6         *ebpf.Variable `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`
 	CfgPods4Mask     *ebpf.Variable `ebpf:"cfg_pods4_mask"`
 	CfgPods6         *ebpf.Variable `ebpf:"cfg_pods6"`
 	CfgPods6Mask     *ebpf.Variable `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.Variable `ebpf:"cfg_router_mac"`
+	CfgServices      *ebpf.Variable `ebpf:"cfg_services"`
 	CfgTunnelAddress *ebpf.Variable `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.Variable `ebpf:"cfg_tunnel_ifindex"`
 	CfgTunnelIpv6    *ebpf.Variable `ebpf:"cfg_tunnel_ipv6"`

@@ -22,6 +22,7 @@ const (
 	ToPodMapFlDatagramOrigins = "fl_datagram_origins"
 	ToPodMapFlEndpoints       = "fl_endpoints"
 	ToPodMapFlFlowEvents      = "fl_flow_events"
+	ToPodMapFlFragments       = "fl_fragments"
 	ToPodMapFlFrontends       = "fl_frontends"
 	ToPodMapFlMetrics         = "fl_metrics"
 	ToPodMapFlNodeAddresses   = "fl_node_addresses"
@@ -34,15 +35,20 @@ const (
 	ToPodMapFlState           = "fl_state"
 	ToPodMapFlTranslations    = "fl_translations"
 	ToPodMapFlViaStack        = "fl_via_stack"
+	ToPodMapFlWork            = "fl_work"
 	ToPodProgToPod            = "to_pod"
+	ToPodVarCfgDsr            = "cfg_dsr"
 	ToPodVarCfgFlowMask       = "cfg_flow_mask"
 	ToPodVarCfgGateway4       = "cfg_gateway4"
 	ToPodVarCfgGateway6       = "cfg_gateway6"
+	ToPodVarCfgNode4          = "cfg_node4"
+	ToPodVarCfgNode6          = "cfg_node6"
 	ToPodVarCfgPods4          = "cfg_pods4"
 	ToPodVarCfgPods4Mask      = "cfg_pods4_mask"
 	ToPodVarCfgPods6          = "cfg_pods6"
 	ToPodVarCfgPods6Mask      = "cfg_pods6_mask"
 	ToPodVarCfgRouterMac      = "cfg_router_mac"
+	ToPodVarCfgServices       = "cfg_services"
 	ToPodVarCfgTunnelAddress  = "cfg_tunnel_address"
 	ToPodVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
 	ToPodVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
@@ -106,6 +112,7 @@ type ToPodMapSpecs struct {
 	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
 	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
 	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFragments       *ebpf.MapSpec `ebpf:"fl_fragments"`
 	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
 	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
 	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
@@ -118,20 +125,25 @@ type ToPodMapSpecs struct {
 	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
 	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
 	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlWork            *ebpf.MapSpec `ebpf:"fl_work"`
 }
 
 // ToPodVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ToPodVariableSpecs struct {
+	CfgDsr           *ebpf.VariableSpec `ebpf:"cfg_dsr"`
 	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
+	CfgNode4         *ebpf.VariableSpec `ebpf:"cfg_node4"`
+	CfgNode6         *ebpf.VariableSpec `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
 	CfgPods4Mask     *ebpf.VariableSpec `ebpf:"cfg_pods4_mask"`
 	CfgPods6         *ebpf.VariableSpec `ebpf:"cfg_pods6"`
 	CfgPods6Mask     *ebpf.VariableSpec `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.VariableSpec `ebpf:"cfg_router_mac"`
+	CfgServices      *ebpf.VariableSpec `ebpf:"cfg_services"`
 	CfgTunnelAddress *ebpf.VariableSpec `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.VariableSpec `ebpf:"cfg_tunnel_ifindex"`
 	CfgTunnelIpv6    *ebpf.VariableSpec `ebpf:"cfg_tunnel_ipv6"`
@@ -166,6 +178,7 @@ type ToPodMaps struct {
 	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
 	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
 	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFragments       *ebpf.Map `ebpf:"fl_fragments"`
 	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
 	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
 	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
@@ -178,6 +191,7 @@ type ToPodMaps struct {
 	FlState           *ebpf.Map `ebpf:"fl_state"`
 	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
 	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
+	FlWork            *ebpf.Map `ebpf:"fl_work"`
 }
 
 func (m *ToPodMaps) Close() error {
@@ -188,6 +202,7 @@ func (m *ToPodMaps) Close() error {
 		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
+		m.FlFragments,
 		m.FlFrontends,
 		m.FlMetrics,
 		m.FlNodeAddresses,
@@ -200,6 +215,7 @@ func (m *ToPodMaps) Close() error {
 		m.FlState,
 		m.FlTranslations,
 		m.FlViaStack,
+		m.FlWork,
 	)
 }
 
@@ -207,14 +223,18 @@ func (m *ToPodMaps) Close() error {
 //
 // It can be passed to LoadToPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ToPodVariables struct {
+	CfgDsr           *ebpf.Variable `ebpf:"cfg_dsr"`
 	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
+	CfgNode4         *ebpf.Variable `ebpf:"cfg_node4"`
+	CfgNode6         *ebpf.Variable `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`
 	CfgPods4Mask     *ebpf.Variable `ebpf:"cfg_pods4_mask"`
 	CfgPods6         *ebpf.Variable `ebpf:"cfg_pods6"`
 	CfgPods6Mask     *ebpf.Variable `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.Variable `ebpf:"cfg_router_mac"`
+	CfgServices      *ebpf.Variable `ebpf:"cfg_services"`
 	CfgTunnelAddress *ebpf.Variable `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.Variable `ebpf:"cfg_tunnel_ifindex"`
 	CfgTunnelIpv6    *ebpf.Variable `ebpf:"cfg_tunnel_ipv6"`

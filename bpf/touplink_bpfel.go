@@ -22,6 +22,7 @@ const (
 	ToUplinkMapFlDatagramOrigins = "fl_datagram_origins"
 	ToUplinkMapFlEndpoints       = "fl_endpoints"
 	ToUplinkMapFlFlowEvents      = "fl_flow_events"
+	ToUplinkMapFlFragments       = "fl_fragments"
 	ToUplinkMapFlFrontends       = "fl_frontends"
 	ToUplinkMapFlMetrics         = "fl_metrics"
 	ToUplinkMapFlNodeAddresses   = "fl_node_addresses"
@@ -34,15 +35,20 @@ const (
 	ToUplinkMapFlState           = "fl_state"
 	ToUplinkMapFlTranslations    = "fl_translations"
 	ToUplinkMapFlViaStack        = "fl_via_stack"
+	ToUplinkMapFlWork            = "fl_work"
 	ToUplinkProgToUplink         = "to_uplink"
+	ToUplinkVarCfgDsr            = "cfg_dsr"
 	ToUplinkVarCfgFlowMask       = "cfg_flow_mask"
 	ToUplinkVarCfgGateway4       = "cfg_gateway4"
 	ToUplinkVarCfgGateway6       = "cfg_gateway6"
+	ToUplinkVarCfgNode4          = "cfg_node4"
+	ToUplinkVarCfgNode6          = "cfg_node6"
 	ToUplinkVarCfgPods4          = "cfg_pods4"
 	ToUplinkVarCfgPods4Mask      = "cfg_pods4_mask"
 	ToUplinkVarCfgPods6          = "cfg_pods6"
 	ToUplinkVarCfgPods6Mask      = "cfg_pods6_mask"
 	ToUplinkVarCfgRouterMac      = "cfg_router_mac"
+	ToUplinkVarCfgServices       = "cfg_services"
 	ToUplinkVarCfgTunnelAddress  = "cfg_tunnel_address"
 	ToUplinkVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
 	ToUplinkVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
@@ -106,6 +112,7 @@ type ToUplinkMapSpecs struct {
 	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
 	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
 	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFragments       *ebpf.MapSpec `ebpf:"fl_fragments"`
 	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
 	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
 	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
@@ -118,20 +125,25 @@ type ToUplinkMapSpecs struct {
 	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
 	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
 	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlWork            *ebpf.MapSpec `ebpf:"fl_work"`
 }
 
 // ToUplinkVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ToUplinkVariableSpecs struct {
+	CfgDsr           *ebpf.VariableSpec `ebpf:"cfg_dsr"`
 	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
+	CfgNode4         *ebpf.VariableSpec `ebpf:"cfg_node4"`
+	CfgNode6         *ebpf.VariableSpec `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
 	CfgPods4Mask     *ebpf.VariableSpec `ebpf:"cfg_pods4_mask"`
 	CfgPods6         *ebpf.VariableSpec `ebpf:"cfg_pods6"`
 	CfgPods6Mask     *ebpf.VariableSpec `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.VariableSpec `ebpf:"cfg_router_mac"`
+	CfgServices      *ebpf.VariableSpec `ebpf:"cfg_services"`
 	CfgTunnelAddress *ebpf.VariableSpec `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.VariableSpec `ebpf:"cfg_tunnel_ifindex"`
 	CfgTunnelIpv6    *ebpf.VariableSpec `ebpf:"cfg_tunnel_ipv6"`
@@ -166,6 +178,7 @@ type ToUplinkMaps struct {
 	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
 	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
 	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFragments       *ebpf.Map `ebpf:"fl_fragments"`
 	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
 	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
 	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
@@ -178,6 +191,7 @@ type ToUplinkMaps struct {
 	FlState           *ebpf.Map `ebpf:"fl_state"`
 	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
 	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
+	FlWork            *ebpf.Map `ebpf:"fl_work"`
 }
 
 func (m *ToUplinkMaps) Close() error {
@@ -188,6 +202,7 @@ func (m *ToUplinkMaps) Close() error {
 		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
+		m.FlFragments,
 		m.FlFrontends,
 		m.FlMetrics,
 		m.FlNodeAddresses,
@@ -200,6 +215,7 @@ func (m *ToUplinkMaps) Close() error {
 		m.FlState,
 		m.FlTranslations,
 		m.FlViaStack,
+		m.FlWork,
 	)
 }
 
@@ -207,14 +223,18 @@ func (m *ToUplinkMaps) Close() error {
 //
 // It can be passed to LoadToUplinkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ToUplinkVariables struct {
+	CfgDsr           *ebpf.Variable `ebpf:"cfg_dsr"`
 	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
+	CfgNode4         *ebpf.Variable `ebpf:"cfg_node4"`
+	CfgNode6         *ebpf.Variable `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`
 	CfgPods4Mask     *ebpf.Variable `ebpf:"cfg_pods4_mask"`
 	CfgPods6         *ebpf.Variable `ebpf:"cfg_pods6"`
 	CfgPods6Mask     *ebpf.Variable `ebpf:"cfg_pods6_mask"`
 	CfgRouterMac     *ebpf.Variable `ebpf:"cfg_router_mac"`
+	CfgServices      *ebpf.Variable `ebpf:"cfg_services"`
 	CfgTunnelAddress *ebpf.Variable `ebpf:"cfg_tunnel_address"`
 	CfgTunnelIfindex *ebpf.Variable `ebpf:"cfg_tunnel_ifindex"`
 	CfgTunnelIpv6    *ebpf.Variable `ebpf:"cfg_tunnel_ipv6"`

@@ -13,20 +13,29 @@ import (
 const mostVerified = 20000
 
 func TestEveryProgramPassesTheVerifier(t *testing.T) {
-	k := newKernel(t)
-	for _, s := range bpf.Programs() {
-		info, err := k.programs[s.Hook].Info()
-		must(t, err)
-		n, ok := info.VerifiedInstructions()
-		if !ok {
-			t.Fatalf("%s: the kernel does not say how many instructions it verified", bpf.HookName(s.Hook))
-		}
-		size, err := info.TranslatedSize()
-		must(t, err)
-		t.Logf("%-12s %5d instructions, %6d verified", bpf.HookName(s.Hook), size/8, n)
-		if n > mostVerified {
-			t.Errorf("%s: %d instructions verified, at most %d are wanted", bpf.HookName(s.Hook), n, mostVerified)
-		}
+	for name, settings := range map[string]map[string]any{
+		"plain":                    nil,
+		"Services":                 {"cfg_services": uint8(1)},
+		"Services, direct answers": {"cfg_services": uint8(1), "cfg_dsr": uint8(1), "cfg_uplink_ifindex": uint32(podIfindex)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := loadKernel(t, testFlowEntries, settings)
+			defer k.close()
+			for _, s := range bpf.Programs() {
+				info, err := k.programs[s.Hook].Info()
+				must(t, err)
+				n, ok := info.VerifiedInstructions()
+				if !ok {
+					t.Fatalf("%s: the kernel does not say how many instructions it verified", bpf.HookName(s.Hook))
+				}
+				size, err := info.TranslatedSize()
+				must(t, err)
+				t.Logf("%-12s %5d instructions, %6d verified", bpf.HookName(s.Hook), size/8, n)
+				if n > mostVerified {
+					t.Errorf("%s: %d instructions verified, at most %d are wanted", bpf.HookName(s.Hook), n, mostVerified)
+				}
+			}
+		})
 	}
 }
 
@@ -52,8 +61,8 @@ func TestEveryReasonHasAName(t *testing.T) {
 	k := newKernel(t)
 	seen := map[string]bool{"": true}
 	for r := range bpf.ReasonSlots {
-		forwarded := r <= bpf.ReasonTooBig
-		dropped := r >= bpf.ReasonDrop && r <= bpf.ReasonDropStranger
+		forwarded := r <= bpf.ReasonServiceTooBig
+		dropped := r >= bpf.ReasonDrop && r <= bpf.ReasonDropUnrouted
 		name := bpf.ReasonName(r)
 		if (forwarded || dropped) && seen[name] {
 			t.Errorf("reason %d has no name of its own: %q", r, name)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* What other nodes send through the tunnel, as the tunnel device hands it on (tcx ingress
  * of that device): first packets of connections, and whatever from_uplink does not take. */
+#define THIS_HOOK HOOK_FROM_OVERLAY
 #include "forward.h"
 #include "quick.h"
+#include "service_packet.h"
 #include "via_stack.h"
 
 /* to_stack lets the stack have the packet; its MAC address is nobody's, so the stack must
@@ -14,7 +16,7 @@ static __always_inline int to_stack(struct __sk_buff *skb, enum reason reason)
 }
 
 /* sender fills a with the other end of the tunnel. */
-static __always_inline int sender(struct __sk_buff *skb, struct address *a)
+static __noinline int sender(struct __sk_buff *skb, struct address *a)
 {
 	struct bpf_tunnel_key key = {};
 
@@ -38,7 +40,7 @@ static __always_inline int is_stranger(const struct address *sender, const struc
 }
 
 /* keep remembers the way of a packet to a pod, for when the next one meets from_uplink. */
-static __always_inline void keep(struct __sk_buff *skb, struct course *c, const struct state *s)
+static __noinline void keep(struct __sk_buff *skb, struct course *c, const struct state *s)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u32 epoch = c->epoch;
@@ -55,23 +57,33 @@ static __always_inline void keep(struct __sk_buff *skb, struct course *c, const 
 /* decide finds out about a packet: UNDECIDED when it is to the pod that the path says. */
 static __noinline int decide(struct __sk_buff *skb, struct course *c)
 {
-	struct packet p = {};
-	struct endpoint *ep;
+	struct work *w = work();
 	struct range *from, *to;
+	struct endpoint *ep;
+	struct packet *p;
+	int action;
 
-	if (parse(skb, &p) < 0)
+	if (!w)
+		return TC_ACT_SHOT;
+	p = &w->packet;
+	if (parse(skb, p) < 0)
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_TRUNCATED);
-	if (is_multicast(&p.dst))
+	if (is_multicast(&p->dst))
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_MULTICAST);
-	from = lookup_range(&p.src);
+	from = lookup_range(&p->src);
 	if (from && (from->flags & RANGE_LOCAL))
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_SOURCE);
 	if (is_stranger(&c->remote, from))
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_STRANGER);
+	if (cfg_services) {
+		action = serve(skb);
+		if (action != UNDECIDED)
+			return action;
+	}
 
-	ep = bpf_map_lookup_elem(&fl_endpoints, &p.dst);
+	ep = bpf_map_lookup_elem(&fl_endpoints, &p->dst);
 	if (!ep) {
-		to = lookup_range(&p.dst);
+		to = lookup_range(&p->dst);
 		/* Our router address, or an address that the stack calls unreachable. */
 		if (to && (to->flags & RANGE_LOCAL))
 			return to_stack(skb, REASON_STACK);
@@ -81,9 +93,9 @@ static __noinline int decide(struct __sk_buff *skb, struct course *c)
 	 * have seen the question. */
 	if (!from)
 		return to_stack(skb, REASON_STACK);
-	if (p.flags & PACKET_FRAGMENT)
+	if (p->flags & PACKET_FRAGMENT)
 		return to_stack(skb, REASON_FRAGMENT);
-	if (goes_via_stack(&p))
+	if (goes_via_stack(p))
 		return to_stack(skb, REASON_VIA_STACK);
 	pod_path(&c->path, ep);
 	return UNDECIDED;
@@ -93,24 +105,25 @@ SEC("tc")
 int from_overlay(struct __sk_buff *skb)
 {
 	struct state *s = shared_state();
-	struct course c = {};
+	struct work *w = work();
 	int action;
 
-	if (!s)
+	if (!s || !w)
 		return TC_ACT_SHOT;
-	c.epoch = READ_ONCE(s->epoch);
-	if (sender(skb, &c.remote) < 0)
+	w->course = (struct course){};
+	w->course.epoch = READ_ONCE(s->epoch);
+	if (sender(skb, &w->course.remote) < 0)
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_VNI);
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_PROTOCOL);
-	action = decide(skb, &c);
+	action = decide(skb, &w->course);
 	if (action != UNDECIDED)
 		return action;
-	keep(skb, &c, s);
+	keep(skb, &w->course, s);
 	/* Newer kernels do this themselves on the way to the peer. */
 	if (bpf_skb_change_type(skb, PACKET_HOST) < 0)
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_KERNEL);
-	return to_pod_peer(skb, HOOK_FROM_OVERLAY, &c.path);
+	return to_pod_peer(skb, HOOK_FROM_OVERLAY, &w->course.path);
 }
 
 char _license[] SEC("license") = "GPL";

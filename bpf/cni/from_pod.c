@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* What a pod sends, met where it enters the host (tcx ingress of the veth's host end). */
+#define THIS_HOOK HOOK_FROM_POD
 #include "forward.h"
 #include "neighbour.h"
 #include "next_hop.h"
 #include "quick.h"
+#include "service_packet.h"
 #include "via_stack.h"
 
 /* Ways that decide() finds, beside the actions of tc, which are not negative. */
@@ -18,29 +20,39 @@ enum way {
 /* decide finds the way of a packet for which none is remembered. */
 static __noinline int decide(struct __sk_buff *skb, struct course *c, struct ends *e)
 {
-	struct packet p = {};
+	struct work *w = work();
 	struct endpoint *ep;
+	struct packet *p;
 	struct range *r = 0;
+	int action;
 
-	if (parse(skb, &p) < 0)
+	if (!w)
+		return TC_ACT_SHOT;
+	p = &w->packet;
+	if (parse(skb, p) < 0)
 		return drop(skb, HOOK_FROM_POD, REASON_DROP_TRUNCATED);
-	if (is_multicast(&p.dst))
+	if (is_multicast(&p->dst))
 		return drop(skb, HOOK_FROM_POD, REASON_DROP_MULTICAST);
-	if (!owns(skb, &p.src))
+	if (!owns(skb, &p->src))
 		return drop(skb, HOOK_FROM_POD, REASON_DROP_SOURCE);
+	if (cfg_services) {
+		action = serve(skb);
+		if (action != UNDECIDED)
+			return action;
+	}
 
-	ep = bpf_map_lookup_elem(&fl_endpoints, &p.dst);
+	ep = bpf_map_lookup_elem(&fl_endpoints, &p->dst);
 	if (!ep) {
-		r = lookup_range(&p.dst);
+		r = lookup_range(&p->dst);
 		/* The host, services, the outside; the stack also says that an address
 		 * of our own range is unreachable. */
 		if (!r || (r->flags & RANGE_LOCAL))
 			return pass(skb, HOOK_FROM_POD, REASON_STACK);
 	}
 	/* All fragments of a packet must take one way, and only the first has ports. */
-	if (p.flags & PACKET_FRAGMENT)
+	if (p->flags & PACKET_FRAGMENT)
 		return pass(skb, HOOK_FROM_POD, REASON_FRAGMENT);
-	if (goes_via_stack(&p))
+	if (goes_via_stack(p))
 		return pass(skb, HOOK_FROM_POD, REASON_VIA_STACK);
 	c->path.flags = 0;
 	if (ep) {
@@ -52,8 +64,8 @@ static __noinline int decide(struct __sk_buff *skb, struct course *c, struct end
 	c->path.kind = r->flags & RANGE_NATIVE ? PATH_NATIVE : PATH_TUNNEL;
 	c->path.mtu = r->mtu;
 	c->remote = r->tunnel;
-	e->src = p.src;
-	e->dst = p.dst;
+	e->src = p->src;
+	e->dst = p->dst;
 	return WAY_NODE;
 }
 
@@ -91,42 +103,52 @@ static __always_inline int known_way(struct __sk_buff *skb, struct course *c)
 	return to_node(skb, HOOK_FROM_POD, c, HOP_KNOWN);
 }
 
-SEC("tc")
-int from_pod(struct __sk_buff *skb)
+/* established sends a packet whose way is remembered: UNDECIDED for others. It is not inlined,
+ * so that what it has on the stack is gone when the others are decided about. */
+__noinline int established(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct state *s = shared_state();
 	struct course c = {};
-	struct ends e;
-	int action;
 
 	if (!s)
 		return TC_ACT_SHOT;
+	if (quick_parse(data + ETH_HLEN, end, skb->protocol, &c.packet) < 0)
+		return UNDECIDED;
+	set_course(&c, s);
+	return known_way(skb, &c);
+}
+
+SEC("tc")
+int from_pod(struct __sk_buff *skb)
+{
+	struct work *w = work();
+	int action;
+
 	/* The kernel keeps a tag apart from the packet, and would put it on the tunnel packet:
 	 * the pod would choose a VLAN of the uplink. */
 	if (skb->vlan_present)
 		return drop(skb, HOOK_FROM_POD, REASON_DROP_PROTOCOL);
-	if (quick_parse(data + ETH_HLEN, end, skb->protocol, &c.packet) == 0) {
-		set_course(&c, s);
-		action = known_way(skb, &c);
-		if (action != UNDECIDED)
-			return action;
-	} else if (skb->protocol == bpf_htons(ETH_P_ARP)) {
+	action = established(skb);
+	if (action != UNDECIDED)
+		return action;
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return answer_arp(skb);
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6) && nd_type(skb)) {
+	if (skb->protocol == bpf_htons(ETH_P_IPV6) && nd_type(skb))
 		return answer_nd(skb);
-	} else if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)) {
+	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return drop(skb, HOOK_FROM_POD, REASON_DROP_PROTOCOL);
-	}
-	action = decide(skb, &c, &e);
-	c.path.from = skb->ifindex;
-	c.path.checked = c.now;
+	if (!w || begin_course(skb) < 0)
+		return TC_ACT_SHOT;
+	action = decide(skb, &w->course, &w->before);
+	w->course.path.from = skb->ifindex;
+	w->course.path.checked = w->course.now;
 	if (action == WAY_NODE)
-		return start_to_node(skb, &c, &e);
+		return start_to_node(skb, &w->course, &w->before);
 	if (action != WAY_POD)
 		return action;
-	remember(&c);
-	return to_pod_peer(skb, HOOK_FROM_POD, &c.path);
+	remember(&w->course);
+	return to_pod_peer(skb, HOOK_FROM_POD, &w->course.path);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* What the node receives on the device that its address is on (tcx ingress): packets for
  * its pods, as they are or in the tunnel. Everything else is the host's and passes. */
+#define THIS_HOOK HOOK_FROM_UPLINK
 #include "forward.h"
 #include "quick.h"
+#include "service_packet.h"
 #include "via_stack.h"
 
 /* hand_over gives a packet that is out of its tunnel to its pod. */
@@ -20,14 +22,14 @@ static __always_inline int hand_over(struct __sk_buff *skb, const struct path *p
 }
 
 /* from_tunnel takes packets of known connections; the others, the tunnel device. */
-static __always_inline int from_tunnel(struct __sk_buff *skb, const struct tunnelled *t)
+static __noinline int from_tunnel(struct __sk_buff *skb, const struct tunnelled *t)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct state *s = shared_state();
 	struct course c = {};
 	__u32 known;
 
-	if (!s || quick_parse(data + t->offset, end, t->protocol, &c.packet) < 0)
+	if (!s || quick_parse(data + inner_offset(), end, t->protocol, &c.packet) < 0)
 		return TO_OTHERS;
 	set_course(&c, s);
 	known = find_path(&c);
@@ -67,23 +69,33 @@ static __always_inline int is_for_pods(struct __sk_buff *skb, __be16 protocol)
  * the pod. Other nodes may send natively whether or not this one does: it may be about to. */
 static __noinline int decide(struct __sk_buff *skb, struct course *c)
 {
-	struct packet p = {};
+	struct work *w = work();
 	struct endpoint *ep;
+	struct packet *p;
 	struct range *from;
+	int action;
 
-	if (parse(skb, &p) < 0)
+	if (!w)
+		return TC_ACT_SHOT;
+	p = &w->packet;
+	if (parse(skb, p) < 0)
 		return drop(skb, HOOK_FROM_UPLINK, REASON_DROP_TRUNCATED);
-	from = lookup_range(&p.src);
+	from = lookup_range(&p->src);
 	if (from && (from->flags & RANGE_LOCAL))
 		return drop(skb, HOOK_FROM_UPLINK, REASON_DROP_SOURCE);
-	ep = bpf_map_lookup_elem(&fl_endpoints, &p.dst);
+	if (cfg_services) {
+		action = serve(skb);
+		if (action != UNDECIDED)
+			return action;
+	}
+	ep = bpf_map_lookup_elem(&fl_endpoints, &p->dst);
 	/* Our router address, or the answer must go through the stack, which must then
 	 * have seen the question. */
 	if (!ep || !from)
 		return pass(skb, HOOK_FROM_UPLINK, REASON_STACK);
-	if (p.flags & PACKET_FRAGMENT)
+	if (p->flags & PACKET_FRAGMENT)
 		return pass(skb, HOOK_FROM_UPLINK, REASON_FRAGMENT);
-	if (goes_via_stack(&p))
+	if (goes_via_stack(p))
 		return pass(skb, HOOK_FROM_UPLINK, REASON_VIA_STACK);
 	pod_path(&c->path, ep);
 	c->path.from = skb->ifindex;
@@ -91,30 +103,54 @@ static __noinline int decide(struct __sk_buff *skb, struct course *c)
 	return UNDECIDED;
 }
 
-static __always_inline int from_wire(struct __sk_buff *skb, __be16 protocol)
+/* established sends a packet to a pod whose way is remembered: UNDECIDED for others. It is not
+ * inlined, so that what it has on the stack is gone when the others are decided about. */
+__noinline int established(struct __sk_buff *skb, __be16 protocol)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct state *s = shared_state();
 	struct course c = {};
 	__u32 known;
-	int action;
 
 	if (!s)
 		return TC_ACT_SHOT;
-	if (quick_parse(data + ETH_HLEN, end, protocol, &c.packet) == 0) {
-		set_course(&c, s);
-		known = find_path(&c);
-		if (known != NO_ROW && c.path.kind == PATH_POD && !(c.path.flags & PATH_FROM_TUNNEL) &&
-		    c.path.from == skb->ifindex) {
-			saw(known, &c);
-			return to_pod_peer(skb, HOOK_FROM_UPLINK, &c.path);
-		}
-	}
-	action = decide(skb, &c);
+	if (quick_parse(data + ETH_HLEN, end, protocol, &c.packet) < 0)
+		return UNDECIDED;
+	set_course(&c, s);
+	known = find_path(&c);
+	if (known == NO_ROW || c.path.kind != PATH_POD || (c.path.flags & PATH_FROM_TUNNEL) || c.path.from != skb->ifindex)
+		return UNDECIDED;
+	saw(known, &c);
+	return to_pod_peer(skb, HOOK_FROM_UPLINK, &c.path);
+}
+
+static __noinline int from_wire(struct __sk_buff *skb)
+{
+	struct work *w = work();
+	int action;
+
+	if (!w || begin_course(skb) < 0)
+		return TC_ACT_SHOT;
+	action = decide(skb, &w->course);
 	if (action != UNDECIDED)
 		return action;
-	remember(&c);
-	return to_pod_peer(skb, HOOK_FROM_UPLINK, &c.path);
+	remember(&w->course);
+	return to_pod_peer(skb, HOOK_FROM_UPLINK, &w->course.path);
+}
+
+/* for_host looks for packets to Services; all others are the host's. */
+__noinline int for_host(struct __sk_buff *skb)
+{
+	__be16 protocol = READ_ONCE(skb->protocol);
+	struct work *w = work();
+	int action;
+
+	if (protocol != bpf_htons(ETH_P_IP) && protocol != bpf_htons(ETH_P_IPV6))
+		return TO_OTHERS;
+	if (!w || parse(skb, &w->packet) < 0)
+		return TO_OTHERS;
+	action = serve(skb);
+	return action == UNDECIDED ? TO_OTHERS : action;
 }
 
 SEC("tc")
@@ -123,6 +159,7 @@ int from_uplink(struct __sk_buff *skb)
 	/* A copy, as the compiler may otherwise read through a pointer into the context. */
 	__be16 protocol = READ_ONCE(skb->protocol);
 	struct tunnelled t;
+	int action;
 
 	/* What is meant for others, or for a VLAN's device. */
 	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
@@ -130,8 +167,9 @@ int from_uplink(struct __sk_buff *skb)
 	if (tunnel_packet(skb, protocol, &t))
 		return from_tunnel(skb, &t);
 	if (!is_for_pods(skb, protocol))
-		return TO_OTHERS;
-	return from_wire(skb, protocol);
+		return cfg_services ? for_host(skb) : TO_OTHERS;
+	action = established(skb, protocol);
+	return action == UNDECIDED ? from_wire(skb) : action;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* What the host's stack sends to a pod (tcx egress of the veth's host end). Packets that
  * bypass the stack do not come here. */
+#define THIS_HOOK HOOK_TO_POD
 #include "count.h"
+#include "service_packet.h"
 #include "via_stack.h"
 
 SEC("tc")
 int to_pod(struct __sk_buff *skb)
 {
-	struct packet p = {};
+	struct work *w = work();
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return pass(skb, HOOK_TO_POD, REASON_OTHER);
 	/* What cannot be parsed belongs to no flow; the pod may judge it. */
-	if (parse(skb, &p) == 0)
-		note_via_stack(&p);
+	if (w && parse(skb, &w->packet) == 0) {
+		if (cfg_services && answer_back(skb))
+			return pass(skb, HOOK_TO_POD, REASON_SERVICE_REPLY);
+		note_via_stack(&w->packet);
+	}
 	return pass(skb, HOOK_TO_POD, REASON_DELIVERED);
 }
 

@@ -37,5 +37,17 @@ volatile const __be32 cfg_pods4_mask;
 volatile const __be32 cfg_pods6[4];
 volatile const __be32 cfg_pods6_mask[4];
 
+/* Whether Services are translated here; the verifier removes all of it otherwise. */
+volatile const __u8 cfg_services;
+
+/* Whether packets from outside are handed on to the node of their backend as they came,
+ * which answers the client itself. */
+volatile const __u8 cfg_dsr;
+
+/* The node's address of each family in network byte order, the source of packets from
+ * outside to backends that are no pods; 0 when it has none. */
+volatile const __be32 cfg_node4;
+volatile const __be32 cfg_node6[4];
+
 /* Rows of fl_connections, less one. */
 volatile const __u32 cfg_flow_mask;

@@ -263,6 +263,21 @@ struct translation {
 	__u8 pad[3];
 	__u32 seen; /* tick of the last packet */
 	__u32 pool; /* that the backend was chosen from */
+	__u32 backend; /* its number */
+};
+
+/* fl_fragments: a datagram that comes in fragments -> the ports of its first one. */
+struct fragment_key {
+	struct address src;
+	struct address dst;
+	__be32 id;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct fragment {
+	__be16 sport;
+	__be16 dport;
 };
 
 /* fl_flow_events: index of enum flow_event -> how often, for each CPU. */
@@ -305,6 +320,11 @@ enum reason {
 	REASON_OTHER = 8, /* not IP, let through */
 	REASON_NATIVE = 9, /* to another node, as it is */
 	REASON_TOO_BIG = 10, /* to the host's stack, which tells the sender what fits */
+	REASON_SERVICE = 11, /* of a Service's client, to its backend */
+	REASON_SERVICE_REPLY = 12, /* of a Service's backend, to its client */
+	REASON_SERVICE_HANDED_ON = 13, /* to the node of its backend, which answers the client itself */
+	REASON_SERVICE_REFUSED = 14, /* answered: the Service has no backend */
+	REASON_SERVICE_TOO_BIG = 15, /* answered with the size that fits on the way to the backend */
 
 	/* dropped: everything from REASON_DROP on */
 	REASON_DROP = 16,
@@ -318,5 +338,10 @@ enum reason {
 	REASON_DROP_VNI = 23, /* a tunnel packet of another network */
 	REASON_DROP_KERNEL = 24, /* a helper refused, for example for want of memory */
 	REASON_DROP_STRANGER = 25, /* out of the tunnel, from an address that is not the sender's node's */
+	REASON_DROP_SOURCE_RANGE = 26, /* a client that the Service does not let in */
+	REASON_DROP_NO_PORT = 27, /* no port is left to tell one client of a backend from others */
+	REASON_DROP_NO_BACKEND = 28, /* the Service has no backend, and no answer is due */
+	REASON_DROP_CHANGING = 29, /* the Service's backends were being changed all the time */
+	REASON_DROP_UNROUTED = 30, /* of a Service, no way is known */
 	REASON_SLOTS = 32,
 };

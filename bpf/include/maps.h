@@ -155,3 +155,12 @@ struct {
 	__type(value, struct translation);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fl_translations SEC(".maps");
+
+/* A datagram's fragments come within moments. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_fragments SEC(".maps");

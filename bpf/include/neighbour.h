@@ -2,6 +2,7 @@
 /* A pod's link has two ends, the pod and its gateway. The gateway answers for itself;
  * nothing else is asked for with reason, and nothing is passed on. */
 #pragma once
+#include "checksum.h"
 #include "config.h"
 #include "count.h"
 #include "forward.h"
@@ -38,23 +39,6 @@ static __noinline int answer_arp(struct __sk_buff *skb)
 		return drop(skb, HOOK_FROM_POD, REASON_DROP_KERNEL);
 	count(skb, HOOK_FROM_POD, REASON_ARP_REPLY);
 	return bpf_redirect(skb->ifindex, 0);
-}
-
-/* The part of the pseudo header that the checksum of ICMPv6 covers (RFC 8200, 8.1). */
-struct pseudo6 {
-	__be32 saddr[4];
-	__be32 daddr[4];
-	__be32 length;
-	__be32 nexthdr;
-};
-
-static __always_inline __sum16 fold(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (__sum16)~sum;
 }
 
 static __always_inline __sum16 nd_checksum(const struct ipv6hdr *ip, struct nd_msg *nd)

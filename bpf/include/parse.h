@@ -9,6 +9,7 @@ enum packet_flag {
 	PACKET_FRAGMENT = 1, /* any fragment, the first included */
 	PACKET_FLOW = 2, /* source and destination end of the flow are known */
 	PACKET_ICMP_ERROR = 4, /* the flow is the one that the error is about */
+	PACKET_MAY_BE_CUT = 8, /* IPv4 without DF: a router may cut it up */
 };
 
 /* A packet and the flow that it belongs to. For an ICMP error the flow is that of the
@@ -20,10 +21,15 @@ struct packet {
 	struct address flow_dst;
 	__be16 flow_sport;
 	__be16 flow_dport;
+	__be32 id; /* of the datagram that a fragment is of */
+	__u16 transport; /* offset of the transport header */
+	__u16 quoted; /* of the IP header of the packet that an ICMP error quotes */
+	__u16 quoted_transport; /* of its transport header */
 	__u8 protocol;
 	__u8 flags;
 	__u8 icmp_type;
-	__u8 pad;
+	__u8 ecn; /* the two bits of congestion notification */
+	__u8 pad[2];
 };
 
 /* How many IPv6 extension headers are followed; a packet with more is treated as one
@@ -34,11 +40,14 @@ struct packet {
 struct network {
 	struct address src;
 	struct address dst;
+	__be32 id; /* of the datagram that a fragment is of */
 	__u32 transport; /* offset of the transport header */
 	__u8 protocol;
 	__u8 fragment; /* any fragment */
 	__u8 later_fragment; /* one without the transport header */
-	__u8 pad;
+	__u8 may_be_cut; /* IPv4 without DF */
+	__u8 ecn;
+	__u8 pad[3];
 };
 
 static __always_inline void map_ipv4(struct address *a, __be32 ip)
@@ -70,6 +79,9 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, __u32 offset, struc
 	map_ipv4(&n->src, ip.saddr);
 	map_ipv4(&n->dst, ip.daddr);
 	n->protocol = ip.protocol;
+	n->id = ip.id;
+	n->ecn = ip.tos & ECN_MASK;
+	n->may_be_cut = !(ip.frag_off & bpf_htons(IP_DF));
 	n->fragment = (ip.frag_off & bpf_htons(IP_MF | IP_OFFSET)) != 0;
 	n->later_fragment = (ip.frag_off & bpf_htons(IP_OFFSET)) != 0;
 	n->transport = offset + length;
@@ -87,6 +99,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, __u32 offset, struc
 	copy_address(&n->src, ip.saddr);
 	copy_address(&n->dst, ip.daddr);
 	n->protocol = ip.nexthdr;
+	n->ecn = bpf_ntohl(ip.version_class_flow) >> 20 & ECN_MASK;
 	n->fragment = 0;
 	n->later_fragment = 0;
 	n->transport = offset + sizeof(ip);
@@ -111,6 +124,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, __u32 offset, struc
 		if (n->protocol == IPPROTO_AH)
 			length = (opt.hdrlen + 2) * 4;
 		if (n->protocol == IPPROTO_FRAGMENT) {
+			bpf_skb_load_bytes(skb, n->transport + 4, &n->id, sizeof(n->id)); /* 0 when cut off */
 			length = 8;
 			n->fragment |= (opt.frag_off & bpf_htons(IP6_MF | IP6_OFFSET)) != 0;
 			n->later_fragment |= (opt.frag_off & bpf_htons(IP6_OFFSET)) != 0;
@@ -121,6 +135,16 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, __u32 offset, struc
 			return 0;
 	}
 	return 0;
+}
+
+/* network_header fills n from the IP header at an offset and the headers that extend it. It
+ * returns less than 0 when they are cut off. (It is not static, so that the verifier goes
+ * through it once.) */
+__noinline int network_header(struct __sk_buff *skb, __u32 offset, __u32 v6, struct network *n)
+{
+	if (!n)
+		return -1;
+	return v6 ? parse_ipv6(skb, offset, n) : parse_ipv4(skb, offset, n);
 }
 
 static __always_inline int has_ports(__u8 protocol)
@@ -167,7 +191,7 @@ static __always_inline void parse_quoted(struct __sk_buff *skb, __u32 offset, in
 	__u8 type = 0;
 	int err;
 
-	err = v6 ? parse_ipv6(skb, offset, &inner) : parse_ipv4(skb, offset, &inner);
+	err = network_header(skb, offset, v6, &inner);
 	if (err < 0 || inner.later_fragment)
 		return;
 	if (transport_ports(skb, inner.protocol, inner.transport, ports, &type) < 0)
@@ -178,24 +202,34 @@ static __always_inline void parse_quoted(struct __sk_buff *skb, __u32 offset, in
 	p->flow_sport = ports[1];
 	p->flow_dport = ports[0];
 	p->protocol = inner.protocol;
+	p->quoted = offset;
+	p->quoted_transport = inner.transport;
 	p->flags |= PACKET_FLOW;
 }
 
 /* parse fills p from an IPv4 or IPv6 packet behind an Ethernet header. It returns less
- * than 0 when the packet ends within a header that it should have. */
-static __always_inline int parse(struct __sk_buff *skb, struct packet *p)
+ * than 0 when the packet ends within a header that it should have. (It is not static, so
+ * that the verifier goes through it once, and not once for each way through the callers.) */
+__noinline int parse(struct __sk_buff *skb, struct packet *p)
 {
 	int v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
 	struct network n = {};
 	__be16 ports[2];
 	int err;
 
-	err = v6 ? parse_ipv6(skb, ETH_HLEN, &n) : parse_ipv4(skb, ETH_HLEN, &n);
+	if (!p)
+		return -1;
+	err = network_header(skb, ETH_HLEN, v6, &n);
 	if (err < 0)
 		return -1;
 	p->src = n.src;
 	p->dst = n.dst;
 	p->protocol = n.protocol;
+	p->transport = n.transport;
+	p->id = n.id;
+	p->ecn = n.ecn;
+	p->icmp_type = 0;
+	p->flags = n.may_be_cut ? PACKET_MAY_BE_CUT : 0;
 	if (n.fragment)
 		p->flags |= PACKET_FRAGMENT;
 	if (n.later_fragment)

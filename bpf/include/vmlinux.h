@@ -34,6 +34,12 @@ enum {
 	BPF_F_NO_PREALLOC = 1U << 0,
 };
 
+/* Flags of bpf_l4_csum_replace. */
+enum {
+	BPF_F_PSEUDO_HDR = 1ULL << 4, /* what changes is part of the pseudo header */
+	BPF_F_MARK_MANGLED_0 = 1ULL << 5, /* of UDP: none stays none, and 0 is written as 0xffff */
+};
+
 /* Flags of bpf_skb_get_tunnel_key and bpf_skb_set_tunnel_key. */
 enum {
 	BPF_F_TUNINFO_IPV6 = 1ULL << 0,
@@ -300,6 +306,12 @@ enum {
 	ICMP_TIME_EXCEEDED = 11,
 	ICMP_PARAMETERPROB = 12,
 
+	ICMP_PORT_UNREACH = 3, /* codes of ICMP_DEST_UNREACH */
+	ICMP_FRAG_NEEDED = 4,
+
+	ICMPV6_DEST_UNREACH = 1,
+	ICMPV6_PKT_TOOBIG = 2,
+	ICMPV6_PORT_UNREACH = 4, /* a code of ICMPV6_DEST_UNREACH */
 	ICMPV6_ERROR_LAST = 127, /* types below 128 are errors (RFC 4443) */
 	ICMPV6_ECHO_REQUEST = 128,
 	ICMPV6_ECHO_REPLY = 129,

@@ -172,8 +172,13 @@ static __always_inline long remove_outer(struct __sk_buff *skb, __be16 protocol)
 struct tunnelled {
 	struct address sender; /* the other node's end */
 	__be16 protocol; /* of the inner packet */
-	__u32 offset; /* of the inner IP header */
 };
+
+/* inner_offset is where the inner IP header stands. */
+static __always_inline __u32 inner_offset(void)
+{
+	return ETH_HLEN + (cfg_tunnel_ipv6 ? OVERHEAD6 : OVERHEAD4);
+}
 
 /* is_ours looks at what follows the outer IP header. */
 static __always_inline int is_ours(void *transport, void *end, struct tunnelled *t)
@@ -207,7 +212,6 @@ static __always_inline int tunnel_packet(struct __sk_buff *skb, __be16 protocol,
 				return 0;
 		}
 		copy_address(&t->sender, ip->saddr);
-		t->offset = ETH_HLEN + OVERHEAD6;
 		return is_ours(ip + 1, end, t);
 	} else {
 		struct iphdr *ip = data + ETH_HLEN;
@@ -217,7 +221,6 @@ static __always_inline int tunnel_packet(struct __sk_buff *skb, __be16 protocol,
 		    ip->daddr != cfg_tunnel_address[3] || (ip->tos & ECN_MASK) == ECN_CE)
 			return 0;
 		map_ipv4(&t->sender, ip->saddr);
-		t->offset = ETH_HLEN + OVERHEAD4;
 		return is_ours(ip + 1, end, t);
 	}
 }

@@ -35,6 +35,8 @@ const struct datagram_origin *emit_datagram_origin __attribute__((unused));
 const struct gone_key *emit_gone_key __attribute__((unused));
 const struct translation_key *emit_translation_key __attribute__((unused));
 const struct translation *emit_translation __attribute__((unused));
+const struct fragment_key *emit_fragment_key __attribute__((unused));
+const struct fragment *emit_fragment __attribute__((unused));
 const enum frontend_flag *emit_frontend_flag __attribute__((unused));
 const enum backend_flag *emit_backend_flag __attribute__((unused));
 const enum translation_flag *emit_translation_flag __attribute__((unused));

@@ -195,6 +195,10 @@ func (d *Datapath) settingsFor(mac [6]byte, tunnel int) load.Settings {
 		RouterMAC: mac, TunnelIfindex: tunnel, TunnelPort: d.opts.TunnelPort,
 		TunnelAddress: tunnelAddress(d.plan.node.Addresses, d.plan.tunnel4),
 		FlowEntries:   uint32(d.opts.FlowEntries),
+		Services:      d.opts.Services,
+		DSR:           d.opts.ServiceForwarding == ForwardDSR,
+		NodeAddress4:  d.plan.nodeAddress(true),
+		NodeAddress6:  d.plan.nodeAddress(false),
 	}
 	if d.uplink.Ethernet {
 		s.UplinkIfindex = d.uplink.Index

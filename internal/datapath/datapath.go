@@ -60,6 +60,9 @@ func (o Options) validate() error {
 	if o.Routing != RoutingTunnel && o.Routing != RoutingNative {
 		errs = append(errs, fmt.Errorf("routing %q: want %s or %s", o.Routing, RoutingTunnel, RoutingNative))
 	}
+	if o.ServiceForwarding != ForwardSNAT && o.ServiceForwarding != ForwardDSR {
+		errs = append(errs, fmt.Errorf("service forwarding %q: want %s or %s", o.ServiceForwarding, ForwardSNAT, ForwardDSR))
+	}
 	if n := o.FlowEntries; n < MinFlowEntries || n > MaxFlowEntries || n&(n-1) != 0 {
 		errs = append(errs, fmt.Errorf("flow entries %d: want a power of two from %d to %d", n, MinFlowEntries, MaxFlowEntries))
 	}
@@ -84,6 +87,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Routing == "" {
 		o.Routing = RoutingTunnel
+	}
+	if o.ServiceForwarding == "" {
+		o.ServiceForwarding = ForwardSNAT
 	}
 	if o.FlowEntries == 0 {
 		o.FlowEntries = DefaultFlowEntries

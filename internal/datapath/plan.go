@@ -156,6 +156,20 @@ func planNode(opts Options, n Node, devices []deviceAddress, mtus map[string]int
 	return p, checkMTU(p, mtu, largest)
 }
 
+// nodeAddress returns the node's address of a family: its own, else that on the uplink, else
+// an invalid one.
+func (p nodePlan) nodeAddress(v4 bool) netip.Addr {
+	if a := tunnelAddress(p.node.Addresses, v4); a.IsValid() {
+		return a
+	}
+	for _, n := range p.nets {
+		if n.Addr().Is4() == v4 && !n.Addr().IsLinkLocalUnicast() {
+			return n.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
 func (p nodePlan) overhead() int {
 	if p.tunnel4 {
 		return overhead4

@@ -90,7 +90,7 @@ func (d *Datapath) attachUplink() error {
 	}
 	// Where the routing was native until now, packets leave by the uplink until the
 	// routes are changed: releaseUplink detaches.
-	if _, err := os.Lstat(to); err == nil || d.plan.native {
+	if _, err := os.Lstat(to); err == nil || d.plan.native || d.opts.Services {
 		if err := link.Attach(link.BestWay, to, d.settings.UplinkIfindex, link.Egress, d.programs.At(bpf.HookToUplink)); err != nil {
 			return err
 		}
@@ -98,10 +98,10 @@ func (d *Datapath) attachUplink() error {
 	return link.Attach(link.BestWay, from, d.settings.UplinkIfindex, link.Ingress, d.programs.At(bpf.HookFromUplink))
 }
 
-// releaseUplink detaches from the uplink what only native routing needs, when no route of
-// ours leads there any more.
+// releaseUplink detaches from the uplink what only native routing and Services need, when no
+// route of ours leads there any more.
 func (d *Datapath) releaseUplink() error {
-	if d.plan.native {
+	if d.plan.native || d.opts.Services {
 		return nil
 	}
 	return link.Detach(d.pins.Link(uplinkPin, "to"))

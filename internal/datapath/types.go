@@ -51,6 +51,11 @@ type Options struct {
 	// FlowEntries is how many connections the node remembers the way of, a power of two;
 	// 0 means 131,072. One takes 128 bytes.
 	FlowEntries int
+	// Services makes this node translate Services' packets: kube-proxy is replaced.
+	Services bool
+	// ServiceForwarding is how packets from outside reach a Service's backend on another
+	// node; "" means ForwardSNAT.
+	ServiceForwarding ServiceForwarding
 	// layout is that of the maps; tests give another than bpf.LayoutVersion.
 	layout int
 	// Log receives what a person should know; nil means no log.
@@ -67,6 +72,18 @@ const (
 	// RoutingNative sends them as they are: the network between nodes knows the way. Where
 	// another node is on a network of this one, the datapath keeps that route itself.
 	RoutingNative Routing = "Native"
+)
+
+// ServiceForwarding is how packets from outside reach a Service's backend on another node.
+type ServiceForwarding string
+
+const (
+	// ForwardSNAT gives them this node's address as source, so that the answer comes back
+	// here.
+	ForwardSNAT ServiceForwarding = "SNAT"
+	// ForwardDSR hands them on as they are, in the tunnel; the backend's node answers the
+	// client itself, with the Service's address.
+	ForwardDSR ServiceForwarding = "DSR"
 )
 
 // Node is what the datapath must know of its own node.

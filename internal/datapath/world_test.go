@@ -80,6 +80,9 @@ type shape struct {
 	over6    bool             // tunnels run over IPv6
 	routing  datapath.Routing // "": the default
 	families []string         // of pods; none: both
+
+	services   bool
+	forwarding datapath.ServiceForwarding
 }
 
 // has says whether pods have addresses of a family.
@@ -134,7 +137,7 @@ func (w *world) addNode(i int, sh shape) {
 		must(t, n.nl.RouteAdd(defaultVia(t, n.space, "eth0", gw)))
 	}
 
-	n.opts = datapath.Options{BPFFS: n.bpffs, Masquerade: true, Routing: sh.routing, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
+	n.opts = datapath.Options{BPFFS: n.bpffs, Masquerade: true, Routing: sh.routing, Services: sh.services, ServiceForwarding: sh.forwarding, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
 	n.spec = datapath.Node{Name: n.name}
 	if sh.has("IPv4") {
 		n.spec.PodCIDRs = append(n.spec.PodCIDRs, prefix("10.244.%d.0/24", i))

@@ -91,6 +91,10 @@ type Settings struct {
 	TunnelAddress      netip.Addr
 	TunnelPort         uint16
 	FlowEntries        uint32
+
+	Services                   bool
+	DSR                        bool       // what is for a Service's backend on another node is handed on as it is
+	NodeAddress4, NodeAddress6 netip.Addr // invalid: none of that family
 }
 
 // Maps are the pinned maps.
@@ -280,15 +284,23 @@ func (s Settings) variables() map[string]any {
 		"cfg_gateway4":       wordsOf(s.Gateway4)[3],
 		"cfg_gateway6":       wordsOf(s.Gateway6),
 		"cfg_tunnel_address": wordsOf(s.TunnelAddress),
-		"cfg_tunnel_ipv6":    uint8(0),
-	}
-	if s.TunnelAddress.Is6() {
-		vars["cfg_tunnel_ipv6"] = uint8(1)
+		"cfg_tunnel_ipv6":    flag(s.TunnelAddress.Is6()),
+		"cfg_services":       flag(s.Services),
+		"cfg_dsr":            flag(s.DSR),
+		"cfg_node4":          wordsOf(s.NodeAddress4)[3],
+		"cfg_node6":          wordsOf(s.NodeAddress6),
 	}
 	net4, mask4 := matcher(s.Pods4)
 	vars["cfg_pods4"], vars["cfg_pods4_mask"] = net4[3], mask4[3]
 	vars["cfg_pods6"], vars["cfg_pods6_mask"] = matcher(s.Pods6)
 	return vars
+}
+
+func flag(set bool) uint8 {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 // wordsOf returns an address as the programs have it, zeros for none.
