@@ -16,45 +16,46 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FromOverlayMapFlAffinities      = "fl_affinities"
-	FromOverlayMapFlBackends        = "fl_backends"
-	FromOverlayMapFlConnections     = "fl_connections"
-	FromOverlayMapFlDatagramOrigins = "fl_datagram_origins"
-	FromOverlayMapFlEndpoints       = "fl_endpoints"
-	FromOverlayMapFlFlowEvents      = "fl_flow_events"
-	FromOverlayMapFlFragments       = "fl_fragments"
-	FromOverlayMapFlFrontends       = "fl_frontends"
-	FromOverlayMapFlMetrics         = "fl_metrics"
-	FromOverlayMapFlNodeAddresses   = "fl_node_addresses"
-	FromOverlayMapFlPeers           = "fl_peers"
-	FromOverlayMapFlPools           = "fl_pools"
-	FromOverlayMapFlRanges          = "fl_ranges"
-	FromOverlayMapFlSlots           = "fl_slots"
-	FromOverlayMapFlSocketOrigins   = "fl_socket_origins"
-	FromOverlayMapFlSourceRanges    = "fl_source_ranges"
-	FromOverlayMapFlState           = "fl_state"
-	FromOverlayMapFlTranslations    = "fl_translations"
-	FromOverlayMapFlViaStack        = "fl_via_stack"
-	FromOverlayMapFlWork            = "fl_work"
-	FromOverlayProgFromOverlay      = "from_overlay"
-	FromOverlayVarCfgDsr            = "cfg_dsr"
-	FromOverlayVarCfgFlowMask       = "cfg_flow_mask"
-	FromOverlayVarCfgGateway4       = "cfg_gateway4"
-	FromOverlayVarCfgGateway6       = "cfg_gateway6"
-	FromOverlayVarCfgNode4          = "cfg_node4"
-	FromOverlayVarCfgNode6          = "cfg_node6"
-	FromOverlayVarCfgPods4          = "cfg_pods4"
-	FromOverlayVarCfgPods4Mask      = "cfg_pods4_mask"
-	FromOverlayVarCfgPods6          = "cfg_pods6"
-	FromOverlayVarCfgPods6Mask      = "cfg_pods6_mask"
-	FromOverlayVarCfgRouterMac      = "cfg_router_mac"
-	FromOverlayVarCfgServices       = "cfg_services"
-	FromOverlayVarCfgTunnelAddress  = "cfg_tunnel_address"
-	FromOverlayVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
-	FromOverlayVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
-	FromOverlayVarCfgTunnelPort     = "cfg_tunnel_port"
-	FromOverlayVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
-	FromOverlayVarCfgVni            = "cfg_vni"
+	FromOverlayMapFlAffinities     = "fl_affinities"
+	FromOverlayMapFlBackends       = "fl_backends"
+	FromOverlayMapFlConnections    = "fl_connections"
+	FromOverlayMapFlEndpoints      = "fl_endpoints"
+	FromOverlayMapFlFlowEvents     = "fl_flow_events"
+	FromOverlayMapFlFragments      = "fl_fragments"
+	FromOverlayMapFlFrontends      = "fl_frontends"
+	FromOverlayMapFlGone           = "fl_gone"
+	FromOverlayMapFlMetrics        = "fl_metrics"
+	FromOverlayMapFlNodeAddrs      = "fl_node_addrs"
+	FromOverlayMapFlPeers          = "fl_peers"
+	FromOverlayMapFlPools          = "fl_pools"
+	FromOverlayMapFlRanges         = "fl_ranges"
+	FromOverlayMapFlSlots          = "fl_slots"
+	FromOverlayMapFlSockOrigins    = "fl_sock_origins"
+	FromOverlayMapFlSrcRanges      = "fl_src_ranges"
+	FromOverlayMapFlState          = "fl_state"
+	FromOverlayMapFlTranslations   = "fl_translations"
+	FromOverlayMapFlUdpOrigins     = "fl_udp_origins"
+	FromOverlayMapFlViaStack       = "fl_via_stack"
+	FromOverlayMapFlWork           = "fl_work"
+	FromOverlayProgFromOverlay     = "from_overlay"
+	FromOverlayVarCfgDsr           = "cfg_dsr"
+	FromOverlayVarCfgFlowMask      = "cfg_flow_mask"
+	FromOverlayVarCfgGateway4      = "cfg_gateway4"
+	FromOverlayVarCfgGateway6      = "cfg_gateway6"
+	FromOverlayVarCfgNode4         = "cfg_node4"
+	FromOverlayVarCfgNode6         = "cfg_node6"
+	FromOverlayVarCfgPods4         = "cfg_pods4"
+	FromOverlayVarCfgPods4Mask     = "cfg_pods4_mask"
+	FromOverlayVarCfgPods6         = "cfg_pods6"
+	FromOverlayVarCfgPods6Mask     = "cfg_pods6_mask"
+	FromOverlayVarCfgRouterMac     = "cfg_router_mac"
+	FromOverlayVarCfgServices      = "cfg_services"
+	FromOverlayVarCfgTunnelAddress = "cfg_tunnel_address"
+	FromOverlayVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
+	FromOverlayVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
+	FromOverlayVarCfgTunnelPort    = "cfg_tunnel_port"
+	FromOverlayVarCfgUplinkIfindex = "cfg_uplink_ifindex"
+	FromOverlayVarCfgVni           = "cfg_vni"
 )
 
 // LoadFromOverlay returns the embedded CollectionSpec for FromOverlay.
@@ -106,26 +107,27 @@ type FromOverlayProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FromOverlayMapSpecs struct {
-	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
-	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.MapSpec `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
-	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
-	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
-	FlWork            *ebpf.MapSpec `ebpf:"fl_work"`
+	FlAffinities   *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections  *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.MapSpec `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlGone         *ebpf.MapSpec `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.MapSpec `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools        *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges       *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.MapSpec `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.MapSpec `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.MapSpec `ebpf:"fl_work"`
 }
 
 // FromOverlayVariableSpecs contains global variables before they are loaded into the kernel.
@@ -172,26 +174,27 @@ func (o *FromOverlayObjects) Close() error {
 //
 // It can be passed to LoadFromOverlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FromOverlayMaps struct {
-	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
-	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.Map `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
-	FlPools           *ebpf.Map `ebpf:"fl_pools"`
-	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.Map `ebpf:"fl_state"`
-	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
-	FlWork            *ebpf.Map `ebpf:"fl_work"`
+	FlAffinities   *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections  *ebpf.Map `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.Map `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.Map `ebpf:"fl_frontends"`
+	FlGone         *ebpf.Map `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.Map `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.Map `ebpf:"fl_peers"`
+	FlPools        *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges       *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.Map `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.Map `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations *ebpf.Map `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.Map `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.Map `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.Map `ebpf:"fl_work"`
 }
 
 func (m *FromOverlayMaps) Close() error {
@@ -199,21 +202,22 @@ func (m *FromOverlayMaps) Close() error {
 		m.FlAffinities,
 		m.FlBackends,
 		m.FlConnections,
-		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
 		m.FlFragments,
 		m.FlFrontends,
+		m.FlGone,
 		m.FlMetrics,
-		m.FlNodeAddresses,
+		m.FlNodeAddrs,
 		m.FlPeers,
 		m.FlPools,
 		m.FlRanges,
 		m.FlSlots,
-		m.FlSocketOrigins,
-		m.FlSourceRanges,
+		m.FlSockOrigins,
+		m.FlSrcRanges,
 		m.FlState,
 		m.FlTranslations,
+		m.FlUdpOrigins,
 		m.FlViaStack,
 		m.FlWork,
 	)

@@ -16,45 +16,46 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FromPodMapFlAffinities      = "fl_affinities"
-	FromPodMapFlBackends        = "fl_backends"
-	FromPodMapFlConnections     = "fl_connections"
-	FromPodMapFlDatagramOrigins = "fl_datagram_origins"
-	FromPodMapFlEndpoints       = "fl_endpoints"
-	FromPodMapFlFlowEvents      = "fl_flow_events"
-	FromPodMapFlFragments       = "fl_fragments"
-	FromPodMapFlFrontends       = "fl_frontends"
-	FromPodMapFlMetrics         = "fl_metrics"
-	FromPodMapFlNodeAddresses   = "fl_node_addresses"
-	FromPodMapFlPeers           = "fl_peers"
-	FromPodMapFlPools           = "fl_pools"
-	FromPodMapFlRanges          = "fl_ranges"
-	FromPodMapFlSlots           = "fl_slots"
-	FromPodMapFlSocketOrigins   = "fl_socket_origins"
-	FromPodMapFlSourceRanges    = "fl_source_ranges"
-	FromPodMapFlState           = "fl_state"
-	FromPodMapFlTranslations    = "fl_translations"
-	FromPodMapFlViaStack        = "fl_via_stack"
-	FromPodMapFlWork            = "fl_work"
-	FromPodProgFromPod          = "from_pod"
-	FromPodVarCfgDsr            = "cfg_dsr"
-	FromPodVarCfgFlowMask       = "cfg_flow_mask"
-	FromPodVarCfgGateway4       = "cfg_gateway4"
-	FromPodVarCfgGateway6       = "cfg_gateway6"
-	FromPodVarCfgNode4          = "cfg_node4"
-	FromPodVarCfgNode6          = "cfg_node6"
-	FromPodVarCfgPods4          = "cfg_pods4"
-	FromPodVarCfgPods4Mask      = "cfg_pods4_mask"
-	FromPodVarCfgPods6          = "cfg_pods6"
-	FromPodVarCfgPods6Mask      = "cfg_pods6_mask"
-	FromPodVarCfgRouterMac      = "cfg_router_mac"
-	FromPodVarCfgServices       = "cfg_services"
-	FromPodVarCfgTunnelAddress  = "cfg_tunnel_address"
-	FromPodVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
-	FromPodVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
-	FromPodVarCfgTunnelPort     = "cfg_tunnel_port"
-	FromPodVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
-	FromPodVarCfgVni            = "cfg_vni"
+	FromPodMapFlAffinities     = "fl_affinities"
+	FromPodMapFlBackends       = "fl_backends"
+	FromPodMapFlConnections    = "fl_connections"
+	FromPodMapFlEndpoints      = "fl_endpoints"
+	FromPodMapFlFlowEvents     = "fl_flow_events"
+	FromPodMapFlFragments      = "fl_fragments"
+	FromPodMapFlFrontends      = "fl_frontends"
+	FromPodMapFlGone           = "fl_gone"
+	FromPodMapFlMetrics        = "fl_metrics"
+	FromPodMapFlNodeAddrs      = "fl_node_addrs"
+	FromPodMapFlPeers          = "fl_peers"
+	FromPodMapFlPools          = "fl_pools"
+	FromPodMapFlRanges         = "fl_ranges"
+	FromPodMapFlSlots          = "fl_slots"
+	FromPodMapFlSockOrigins    = "fl_sock_origins"
+	FromPodMapFlSrcRanges      = "fl_src_ranges"
+	FromPodMapFlState          = "fl_state"
+	FromPodMapFlTranslations   = "fl_translations"
+	FromPodMapFlUdpOrigins     = "fl_udp_origins"
+	FromPodMapFlViaStack       = "fl_via_stack"
+	FromPodMapFlWork           = "fl_work"
+	FromPodProgFromPod         = "from_pod"
+	FromPodVarCfgDsr           = "cfg_dsr"
+	FromPodVarCfgFlowMask      = "cfg_flow_mask"
+	FromPodVarCfgGateway4      = "cfg_gateway4"
+	FromPodVarCfgGateway6      = "cfg_gateway6"
+	FromPodVarCfgNode4         = "cfg_node4"
+	FromPodVarCfgNode6         = "cfg_node6"
+	FromPodVarCfgPods4         = "cfg_pods4"
+	FromPodVarCfgPods4Mask     = "cfg_pods4_mask"
+	FromPodVarCfgPods6         = "cfg_pods6"
+	FromPodVarCfgPods6Mask     = "cfg_pods6_mask"
+	FromPodVarCfgRouterMac     = "cfg_router_mac"
+	FromPodVarCfgServices      = "cfg_services"
+	FromPodVarCfgTunnelAddress = "cfg_tunnel_address"
+	FromPodVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
+	FromPodVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
+	FromPodVarCfgTunnelPort    = "cfg_tunnel_port"
+	FromPodVarCfgUplinkIfindex = "cfg_uplink_ifindex"
+	FromPodVarCfgVni           = "cfg_vni"
 )
 
 // LoadFromPod returns the embedded CollectionSpec for FromPod.
@@ -106,26 +107,27 @@ type FromPodProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FromPodMapSpecs struct {
-	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
-	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.MapSpec `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
-	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
-	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
-	FlWork            *ebpf.MapSpec `ebpf:"fl_work"`
+	FlAffinities   *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections  *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.MapSpec `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlGone         *ebpf.MapSpec `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.MapSpec `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools        *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges       *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.MapSpec `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.MapSpec `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.MapSpec `ebpf:"fl_work"`
 }
 
 // FromPodVariableSpecs contains global variables before they are loaded into the kernel.
@@ -172,26 +174,27 @@ func (o *FromPodObjects) Close() error {
 //
 // It can be passed to LoadFromPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FromPodMaps struct {
-	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
-	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.Map `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
-	FlPools           *ebpf.Map `ebpf:"fl_pools"`
-	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.Map `ebpf:"fl_state"`
-	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
-	FlWork            *ebpf.Map `ebpf:"fl_work"`
+	FlAffinities   *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections  *ebpf.Map `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.Map `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.Map `ebpf:"fl_frontends"`
+	FlGone         *ebpf.Map `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.Map `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.Map `ebpf:"fl_peers"`
+	FlPools        *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges       *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.Map `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.Map `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations *ebpf.Map `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.Map `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.Map `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.Map `ebpf:"fl_work"`
 }
 
 func (m *FromPodMaps) Close() error {
@@ -199,21 +202,22 @@ func (m *FromPodMaps) Close() error {
 		m.FlAffinities,
 		m.FlBackends,
 		m.FlConnections,
-		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
 		m.FlFragments,
 		m.FlFrontends,
+		m.FlGone,
 		m.FlMetrics,
-		m.FlNodeAddresses,
+		m.FlNodeAddrs,
 		m.FlPeers,
 		m.FlPools,
 		m.FlRanges,
 		m.FlSlots,
-		m.FlSocketOrigins,
-		m.FlSourceRanges,
+		m.FlSockOrigins,
+		m.FlSrcRanges,
 		m.FlState,
 		m.FlTranslations,
+		m.FlUdpOrigins,
 		m.FlViaStack,
 		m.FlWork,
 	)

@@ -16,45 +16,46 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FromUplinkMapFlAffinities      = "fl_affinities"
-	FromUplinkMapFlBackends        = "fl_backends"
-	FromUplinkMapFlConnections     = "fl_connections"
-	FromUplinkMapFlDatagramOrigins = "fl_datagram_origins"
-	FromUplinkMapFlEndpoints       = "fl_endpoints"
-	FromUplinkMapFlFlowEvents      = "fl_flow_events"
-	FromUplinkMapFlFragments       = "fl_fragments"
-	FromUplinkMapFlFrontends       = "fl_frontends"
-	FromUplinkMapFlMetrics         = "fl_metrics"
-	FromUplinkMapFlNodeAddresses   = "fl_node_addresses"
-	FromUplinkMapFlPeers           = "fl_peers"
-	FromUplinkMapFlPools           = "fl_pools"
-	FromUplinkMapFlRanges          = "fl_ranges"
-	FromUplinkMapFlSlots           = "fl_slots"
-	FromUplinkMapFlSocketOrigins   = "fl_socket_origins"
-	FromUplinkMapFlSourceRanges    = "fl_source_ranges"
-	FromUplinkMapFlState           = "fl_state"
-	FromUplinkMapFlTranslations    = "fl_translations"
-	FromUplinkMapFlViaStack        = "fl_via_stack"
-	FromUplinkMapFlWork            = "fl_work"
-	FromUplinkProgFromUplink       = "from_uplink"
-	FromUplinkVarCfgDsr            = "cfg_dsr"
-	FromUplinkVarCfgFlowMask       = "cfg_flow_mask"
-	FromUplinkVarCfgGateway4       = "cfg_gateway4"
-	FromUplinkVarCfgGateway6       = "cfg_gateway6"
-	FromUplinkVarCfgNode4          = "cfg_node4"
-	FromUplinkVarCfgNode6          = "cfg_node6"
-	FromUplinkVarCfgPods4          = "cfg_pods4"
-	FromUplinkVarCfgPods4Mask      = "cfg_pods4_mask"
-	FromUplinkVarCfgPods6          = "cfg_pods6"
-	FromUplinkVarCfgPods6Mask      = "cfg_pods6_mask"
-	FromUplinkVarCfgRouterMac      = "cfg_router_mac"
-	FromUplinkVarCfgServices       = "cfg_services"
-	FromUplinkVarCfgTunnelAddress  = "cfg_tunnel_address"
-	FromUplinkVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
-	FromUplinkVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
-	FromUplinkVarCfgTunnelPort     = "cfg_tunnel_port"
-	FromUplinkVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
-	FromUplinkVarCfgVni            = "cfg_vni"
+	FromUplinkMapFlAffinities     = "fl_affinities"
+	FromUplinkMapFlBackends       = "fl_backends"
+	FromUplinkMapFlConnections    = "fl_connections"
+	FromUplinkMapFlEndpoints      = "fl_endpoints"
+	FromUplinkMapFlFlowEvents     = "fl_flow_events"
+	FromUplinkMapFlFragments      = "fl_fragments"
+	FromUplinkMapFlFrontends      = "fl_frontends"
+	FromUplinkMapFlGone           = "fl_gone"
+	FromUplinkMapFlMetrics        = "fl_metrics"
+	FromUplinkMapFlNodeAddrs      = "fl_node_addrs"
+	FromUplinkMapFlPeers          = "fl_peers"
+	FromUplinkMapFlPools          = "fl_pools"
+	FromUplinkMapFlRanges         = "fl_ranges"
+	FromUplinkMapFlSlots          = "fl_slots"
+	FromUplinkMapFlSockOrigins    = "fl_sock_origins"
+	FromUplinkMapFlSrcRanges      = "fl_src_ranges"
+	FromUplinkMapFlState          = "fl_state"
+	FromUplinkMapFlTranslations   = "fl_translations"
+	FromUplinkMapFlUdpOrigins     = "fl_udp_origins"
+	FromUplinkMapFlViaStack       = "fl_via_stack"
+	FromUplinkMapFlWork           = "fl_work"
+	FromUplinkProgFromUplink      = "from_uplink"
+	FromUplinkVarCfgDsr           = "cfg_dsr"
+	FromUplinkVarCfgFlowMask      = "cfg_flow_mask"
+	FromUplinkVarCfgGateway4      = "cfg_gateway4"
+	FromUplinkVarCfgGateway6      = "cfg_gateway6"
+	FromUplinkVarCfgNode4         = "cfg_node4"
+	FromUplinkVarCfgNode6         = "cfg_node6"
+	FromUplinkVarCfgPods4         = "cfg_pods4"
+	FromUplinkVarCfgPods4Mask     = "cfg_pods4_mask"
+	FromUplinkVarCfgPods6         = "cfg_pods6"
+	FromUplinkVarCfgPods6Mask     = "cfg_pods6_mask"
+	FromUplinkVarCfgRouterMac     = "cfg_router_mac"
+	FromUplinkVarCfgServices      = "cfg_services"
+	FromUplinkVarCfgTunnelAddress = "cfg_tunnel_address"
+	FromUplinkVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
+	FromUplinkVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
+	FromUplinkVarCfgTunnelPort    = "cfg_tunnel_port"
+	FromUplinkVarCfgUplinkIfindex = "cfg_uplink_ifindex"
+	FromUplinkVarCfgVni           = "cfg_vni"
 )
 
 // LoadFromUplink returns the embedded CollectionSpec for FromUplink.
@@ -106,26 +107,27 @@ type FromUplinkProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FromUplinkMapSpecs struct {
-	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
-	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.MapSpec `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
-	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
-	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
-	FlWork            *ebpf.MapSpec `ebpf:"fl_work"`
+	FlAffinities   *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections  *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.MapSpec `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlGone         *ebpf.MapSpec `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.MapSpec `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools        *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges       *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.MapSpec `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.MapSpec `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.MapSpec `ebpf:"fl_work"`
 }
 
 // FromUplinkVariableSpecs contains global variables before they are loaded into the kernel.
@@ -172,26 +174,27 @@ func (o *FromUplinkObjects) Close() error {
 //
 // It can be passed to LoadFromUplinkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FromUplinkMaps struct {
-	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
-	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.Map `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
-	FlPools           *ebpf.Map `ebpf:"fl_pools"`
-	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.Map `ebpf:"fl_state"`
-	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
-	FlWork            *ebpf.Map `ebpf:"fl_work"`
+	FlAffinities   *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections  *ebpf.Map `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.Map `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.Map `ebpf:"fl_frontends"`
+	FlGone         *ebpf.Map `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.Map `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.Map `ebpf:"fl_peers"`
+	FlPools        *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges       *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.Map `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.Map `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations *ebpf.Map `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.Map `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.Map `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.Map `ebpf:"fl_work"`
 }
 
 func (m *FromUplinkMaps) Close() error {
@@ -199,21 +202,22 @@ func (m *FromUplinkMaps) Close() error {
 		m.FlAffinities,
 		m.FlBackends,
 		m.FlConnections,
-		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
 		m.FlFragments,
 		m.FlFrontends,
+		m.FlGone,
 		m.FlMetrics,
-		m.FlNodeAddresses,
+		m.FlNodeAddrs,
 		m.FlPeers,
 		m.FlPools,
 		m.FlRanges,
 		m.FlSlots,
-		m.FlSocketOrigins,
-		m.FlSourceRanges,
+		m.FlSockOrigins,
+		m.FlSrcRanges,
 		m.FlState,
 		m.FlTranslations,
+		m.FlUdpOrigins,
 		m.FlViaStack,
 		m.FlWork,
 	)

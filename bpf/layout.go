@@ -187,6 +187,9 @@ func Netip(a Address) netip.Addr {
 	return netip.AddrFrom16(b).Unmap()
 }
 
+// Port turns a port from host byte order to the maps', which is the network's, or back.
+func Port(p uint16) uint16 { return p<<8 | p>>8 }
+
 // RangeKeyOf returns the key of a prefix in fl_ranges.
 func RangeKeyOf(p netip.Prefix) RangeKey {
 	bits := p.Bits()

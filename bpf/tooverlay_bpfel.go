@@ -16,44 +16,45 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ToOverlayMapFlAffinities      = "fl_affinities"
-	ToOverlayMapFlBackends        = "fl_backends"
-	ToOverlayMapFlConnections     = "fl_connections"
-	ToOverlayMapFlDatagramOrigins = "fl_datagram_origins"
-	ToOverlayMapFlEndpoints       = "fl_endpoints"
-	ToOverlayMapFlFlowEvents      = "fl_flow_events"
-	ToOverlayMapFlFragments       = "fl_fragments"
-	ToOverlayMapFlFrontends       = "fl_frontends"
-	ToOverlayMapFlMetrics         = "fl_metrics"
-	ToOverlayMapFlNodeAddresses   = "fl_node_addresses"
-	ToOverlayMapFlPeers           = "fl_peers"
-	ToOverlayMapFlPools           = "fl_pools"
-	ToOverlayMapFlRanges          = "fl_ranges"
-	ToOverlayMapFlSlots           = "fl_slots"
-	ToOverlayMapFlSocketOrigins   = "fl_socket_origins"
-	ToOverlayMapFlSourceRanges    = "fl_source_ranges"
-	ToOverlayMapFlState           = "fl_state"
-	ToOverlayMapFlTranslations    = "fl_translations"
-	ToOverlayMapFlViaStack        = "fl_via_stack"
-	ToOverlayProgToOverlay        = "to_overlay"
-	ToOverlayVarCfgDsr            = "cfg_dsr"
-	ToOverlayVarCfgFlowMask       = "cfg_flow_mask"
-	ToOverlayVarCfgGateway4       = "cfg_gateway4"
-	ToOverlayVarCfgGateway6       = "cfg_gateway6"
-	ToOverlayVarCfgNode4          = "cfg_node4"
-	ToOverlayVarCfgNode6          = "cfg_node6"
-	ToOverlayVarCfgPods4          = "cfg_pods4"
-	ToOverlayVarCfgPods4Mask      = "cfg_pods4_mask"
-	ToOverlayVarCfgPods6          = "cfg_pods6"
-	ToOverlayVarCfgPods6Mask      = "cfg_pods6_mask"
-	ToOverlayVarCfgRouterMac      = "cfg_router_mac"
-	ToOverlayVarCfgServices       = "cfg_services"
-	ToOverlayVarCfgTunnelAddress  = "cfg_tunnel_address"
-	ToOverlayVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
-	ToOverlayVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
-	ToOverlayVarCfgTunnelPort     = "cfg_tunnel_port"
-	ToOverlayVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
-	ToOverlayVarCfgVni            = "cfg_vni"
+	ToOverlayMapFlAffinities     = "fl_affinities"
+	ToOverlayMapFlBackends       = "fl_backends"
+	ToOverlayMapFlConnections    = "fl_connections"
+	ToOverlayMapFlEndpoints      = "fl_endpoints"
+	ToOverlayMapFlFlowEvents     = "fl_flow_events"
+	ToOverlayMapFlFragments      = "fl_fragments"
+	ToOverlayMapFlFrontends      = "fl_frontends"
+	ToOverlayMapFlGone           = "fl_gone"
+	ToOverlayMapFlMetrics        = "fl_metrics"
+	ToOverlayMapFlNodeAddrs      = "fl_node_addrs"
+	ToOverlayMapFlPeers          = "fl_peers"
+	ToOverlayMapFlPools          = "fl_pools"
+	ToOverlayMapFlRanges         = "fl_ranges"
+	ToOverlayMapFlSlots          = "fl_slots"
+	ToOverlayMapFlSockOrigins    = "fl_sock_origins"
+	ToOverlayMapFlSrcRanges      = "fl_src_ranges"
+	ToOverlayMapFlState          = "fl_state"
+	ToOverlayMapFlTranslations   = "fl_translations"
+	ToOverlayMapFlUdpOrigins     = "fl_udp_origins"
+	ToOverlayMapFlViaStack       = "fl_via_stack"
+	ToOverlayProgToOverlay       = "to_overlay"
+	ToOverlayVarCfgDsr           = "cfg_dsr"
+	ToOverlayVarCfgFlowMask      = "cfg_flow_mask"
+	ToOverlayVarCfgGateway4      = "cfg_gateway4"
+	ToOverlayVarCfgGateway6      = "cfg_gateway6"
+	ToOverlayVarCfgNode4         = "cfg_node4"
+	ToOverlayVarCfgNode6         = "cfg_node6"
+	ToOverlayVarCfgPods4         = "cfg_pods4"
+	ToOverlayVarCfgPods4Mask     = "cfg_pods4_mask"
+	ToOverlayVarCfgPods6         = "cfg_pods6"
+	ToOverlayVarCfgPods6Mask     = "cfg_pods6_mask"
+	ToOverlayVarCfgRouterMac     = "cfg_router_mac"
+	ToOverlayVarCfgServices      = "cfg_services"
+	ToOverlayVarCfgTunnelAddress = "cfg_tunnel_address"
+	ToOverlayVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
+	ToOverlayVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
+	ToOverlayVarCfgTunnelPort    = "cfg_tunnel_port"
+	ToOverlayVarCfgUplinkIfindex = "cfg_uplink_ifindex"
+	ToOverlayVarCfgVni           = "cfg_vni"
 )
 
 // LoadToOverlay returns the embedded CollectionSpec for ToOverlay.
@@ -105,25 +106,26 @@ type ToOverlayProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ToOverlayMapSpecs struct {
-	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
-	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.MapSpec `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
-	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
-	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlAffinities   *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections  *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.MapSpec `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlGone         *ebpf.MapSpec `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.MapSpec `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools        *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges       *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.MapSpec `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.MapSpec `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.MapSpec `ebpf:"fl_via_stack"`
 }
 
 // ToOverlayVariableSpecs contains global variables before they are loaded into the kernel.
@@ -170,25 +172,26 @@ func (o *ToOverlayObjects) Close() error {
 //
 // It can be passed to LoadToOverlayObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ToOverlayMaps struct {
-	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
-	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.Map `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
-	FlPools           *ebpf.Map `ebpf:"fl_pools"`
-	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.Map `ebpf:"fl_state"`
-	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
+	FlAffinities   *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections  *ebpf.Map `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.Map `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.Map `ebpf:"fl_frontends"`
+	FlGone         *ebpf.Map `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.Map `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.Map `ebpf:"fl_peers"`
+	FlPools        *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges       *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.Map `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.Map `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations *ebpf.Map `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.Map `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.Map `ebpf:"fl_via_stack"`
 }
 
 func (m *ToOverlayMaps) Close() error {
@@ -196,21 +199,22 @@ func (m *ToOverlayMaps) Close() error {
 		m.FlAffinities,
 		m.FlBackends,
 		m.FlConnections,
-		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
 		m.FlFragments,
 		m.FlFrontends,
+		m.FlGone,
 		m.FlMetrics,
-		m.FlNodeAddresses,
+		m.FlNodeAddrs,
 		m.FlPeers,
 		m.FlPools,
 		m.FlRanges,
 		m.FlSlots,
-		m.FlSocketOrigins,
-		m.FlSourceRanges,
+		m.FlSockOrigins,
+		m.FlSrcRanges,
 		m.FlState,
 		m.FlTranslations,
+		m.FlUdpOrigins,
 		m.FlViaStack,
 	)
 }

@@ -16,45 +16,46 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ToPodMapFlAffinities      = "fl_affinities"
-	ToPodMapFlBackends        = "fl_backends"
-	ToPodMapFlConnections     = "fl_connections"
-	ToPodMapFlDatagramOrigins = "fl_datagram_origins"
-	ToPodMapFlEndpoints       = "fl_endpoints"
-	ToPodMapFlFlowEvents      = "fl_flow_events"
-	ToPodMapFlFragments       = "fl_fragments"
-	ToPodMapFlFrontends       = "fl_frontends"
-	ToPodMapFlMetrics         = "fl_metrics"
-	ToPodMapFlNodeAddresses   = "fl_node_addresses"
-	ToPodMapFlPeers           = "fl_peers"
-	ToPodMapFlPools           = "fl_pools"
-	ToPodMapFlRanges          = "fl_ranges"
-	ToPodMapFlSlots           = "fl_slots"
-	ToPodMapFlSocketOrigins   = "fl_socket_origins"
-	ToPodMapFlSourceRanges    = "fl_source_ranges"
-	ToPodMapFlState           = "fl_state"
-	ToPodMapFlTranslations    = "fl_translations"
-	ToPodMapFlViaStack        = "fl_via_stack"
-	ToPodMapFlWork            = "fl_work"
-	ToPodProgToPod            = "to_pod"
-	ToPodVarCfgDsr            = "cfg_dsr"
-	ToPodVarCfgFlowMask       = "cfg_flow_mask"
-	ToPodVarCfgGateway4       = "cfg_gateway4"
-	ToPodVarCfgGateway6       = "cfg_gateway6"
-	ToPodVarCfgNode4          = "cfg_node4"
-	ToPodVarCfgNode6          = "cfg_node6"
-	ToPodVarCfgPods4          = "cfg_pods4"
-	ToPodVarCfgPods4Mask      = "cfg_pods4_mask"
-	ToPodVarCfgPods6          = "cfg_pods6"
-	ToPodVarCfgPods6Mask      = "cfg_pods6_mask"
-	ToPodVarCfgRouterMac      = "cfg_router_mac"
-	ToPodVarCfgServices       = "cfg_services"
-	ToPodVarCfgTunnelAddress  = "cfg_tunnel_address"
-	ToPodVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
-	ToPodVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
-	ToPodVarCfgTunnelPort     = "cfg_tunnel_port"
-	ToPodVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
-	ToPodVarCfgVni            = "cfg_vni"
+	ToPodMapFlAffinities     = "fl_affinities"
+	ToPodMapFlBackends       = "fl_backends"
+	ToPodMapFlConnections    = "fl_connections"
+	ToPodMapFlEndpoints      = "fl_endpoints"
+	ToPodMapFlFlowEvents     = "fl_flow_events"
+	ToPodMapFlFragments      = "fl_fragments"
+	ToPodMapFlFrontends      = "fl_frontends"
+	ToPodMapFlGone           = "fl_gone"
+	ToPodMapFlMetrics        = "fl_metrics"
+	ToPodMapFlNodeAddrs      = "fl_node_addrs"
+	ToPodMapFlPeers          = "fl_peers"
+	ToPodMapFlPools          = "fl_pools"
+	ToPodMapFlRanges         = "fl_ranges"
+	ToPodMapFlSlots          = "fl_slots"
+	ToPodMapFlSockOrigins    = "fl_sock_origins"
+	ToPodMapFlSrcRanges      = "fl_src_ranges"
+	ToPodMapFlState          = "fl_state"
+	ToPodMapFlTranslations   = "fl_translations"
+	ToPodMapFlUdpOrigins     = "fl_udp_origins"
+	ToPodMapFlViaStack       = "fl_via_stack"
+	ToPodMapFlWork           = "fl_work"
+	ToPodProgToPod           = "to_pod"
+	ToPodVarCfgDsr           = "cfg_dsr"
+	ToPodVarCfgFlowMask      = "cfg_flow_mask"
+	ToPodVarCfgGateway4      = "cfg_gateway4"
+	ToPodVarCfgGateway6      = "cfg_gateway6"
+	ToPodVarCfgNode4         = "cfg_node4"
+	ToPodVarCfgNode6         = "cfg_node6"
+	ToPodVarCfgPods4         = "cfg_pods4"
+	ToPodVarCfgPods4Mask     = "cfg_pods4_mask"
+	ToPodVarCfgPods6         = "cfg_pods6"
+	ToPodVarCfgPods6Mask     = "cfg_pods6_mask"
+	ToPodVarCfgRouterMac     = "cfg_router_mac"
+	ToPodVarCfgServices      = "cfg_services"
+	ToPodVarCfgTunnelAddress = "cfg_tunnel_address"
+	ToPodVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
+	ToPodVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
+	ToPodVarCfgTunnelPort    = "cfg_tunnel_port"
+	ToPodVarCfgUplinkIfindex = "cfg_uplink_ifindex"
+	ToPodVarCfgVni           = "cfg_vni"
 )
 
 // LoadToPod returns the embedded CollectionSpec for ToPod.
@@ -106,26 +107,27 @@ type ToPodProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ToPodMapSpecs struct {
-	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
-	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.MapSpec `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
-	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
-	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
-	FlWork            *ebpf.MapSpec `ebpf:"fl_work"`
+	FlAffinities   *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections  *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.MapSpec `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlGone         *ebpf.MapSpec `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.MapSpec `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools        *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges       *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.MapSpec `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.MapSpec `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.MapSpec `ebpf:"fl_work"`
 }
 
 // ToPodVariableSpecs contains global variables before they are loaded into the kernel.
@@ -172,26 +174,27 @@ func (o *ToPodObjects) Close() error {
 //
 // It can be passed to LoadToPodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ToPodMaps struct {
-	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
-	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.Map `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
-	FlPools           *ebpf.Map `ebpf:"fl_pools"`
-	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.Map `ebpf:"fl_state"`
-	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
-	FlWork            *ebpf.Map `ebpf:"fl_work"`
+	FlAffinities   *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections  *ebpf.Map `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.Map `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.Map `ebpf:"fl_frontends"`
+	FlGone         *ebpf.Map `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.Map `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.Map `ebpf:"fl_peers"`
+	FlPools        *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges       *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.Map `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.Map `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations *ebpf.Map `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.Map `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.Map `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.Map `ebpf:"fl_work"`
 }
 
 func (m *ToPodMaps) Close() error {
@@ -199,21 +202,22 @@ func (m *ToPodMaps) Close() error {
 		m.FlAffinities,
 		m.FlBackends,
 		m.FlConnections,
-		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
 		m.FlFragments,
 		m.FlFrontends,
+		m.FlGone,
 		m.FlMetrics,
-		m.FlNodeAddresses,
+		m.FlNodeAddrs,
 		m.FlPeers,
 		m.FlPools,
 		m.FlRanges,
 		m.FlSlots,
-		m.FlSocketOrigins,
-		m.FlSourceRanges,
+		m.FlSockOrigins,
+		m.FlSrcRanges,
 		m.FlState,
 		m.FlTranslations,
+		m.FlUdpOrigins,
 		m.FlViaStack,
 		m.FlWork,
 	)

@@ -16,45 +16,46 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ToUplinkMapFlAffinities      = "fl_affinities"
-	ToUplinkMapFlBackends        = "fl_backends"
-	ToUplinkMapFlConnections     = "fl_connections"
-	ToUplinkMapFlDatagramOrigins = "fl_datagram_origins"
-	ToUplinkMapFlEndpoints       = "fl_endpoints"
-	ToUplinkMapFlFlowEvents      = "fl_flow_events"
-	ToUplinkMapFlFragments       = "fl_fragments"
-	ToUplinkMapFlFrontends       = "fl_frontends"
-	ToUplinkMapFlMetrics         = "fl_metrics"
-	ToUplinkMapFlNodeAddresses   = "fl_node_addresses"
-	ToUplinkMapFlPeers           = "fl_peers"
-	ToUplinkMapFlPools           = "fl_pools"
-	ToUplinkMapFlRanges          = "fl_ranges"
-	ToUplinkMapFlSlots           = "fl_slots"
-	ToUplinkMapFlSocketOrigins   = "fl_socket_origins"
-	ToUplinkMapFlSourceRanges    = "fl_source_ranges"
-	ToUplinkMapFlState           = "fl_state"
-	ToUplinkMapFlTranslations    = "fl_translations"
-	ToUplinkMapFlViaStack        = "fl_via_stack"
-	ToUplinkMapFlWork            = "fl_work"
-	ToUplinkProgToUplink         = "to_uplink"
-	ToUplinkVarCfgDsr            = "cfg_dsr"
-	ToUplinkVarCfgFlowMask       = "cfg_flow_mask"
-	ToUplinkVarCfgGateway4       = "cfg_gateway4"
-	ToUplinkVarCfgGateway6       = "cfg_gateway6"
-	ToUplinkVarCfgNode4          = "cfg_node4"
-	ToUplinkVarCfgNode6          = "cfg_node6"
-	ToUplinkVarCfgPods4          = "cfg_pods4"
-	ToUplinkVarCfgPods4Mask      = "cfg_pods4_mask"
-	ToUplinkVarCfgPods6          = "cfg_pods6"
-	ToUplinkVarCfgPods6Mask      = "cfg_pods6_mask"
-	ToUplinkVarCfgRouterMac      = "cfg_router_mac"
-	ToUplinkVarCfgServices       = "cfg_services"
-	ToUplinkVarCfgTunnelAddress  = "cfg_tunnel_address"
-	ToUplinkVarCfgTunnelIfindex  = "cfg_tunnel_ifindex"
-	ToUplinkVarCfgTunnelIpv6     = "cfg_tunnel_ipv6"
-	ToUplinkVarCfgTunnelPort     = "cfg_tunnel_port"
-	ToUplinkVarCfgUplinkIfindex  = "cfg_uplink_ifindex"
-	ToUplinkVarCfgVni            = "cfg_vni"
+	ToUplinkMapFlAffinities     = "fl_affinities"
+	ToUplinkMapFlBackends       = "fl_backends"
+	ToUplinkMapFlConnections    = "fl_connections"
+	ToUplinkMapFlEndpoints      = "fl_endpoints"
+	ToUplinkMapFlFlowEvents     = "fl_flow_events"
+	ToUplinkMapFlFragments      = "fl_fragments"
+	ToUplinkMapFlFrontends      = "fl_frontends"
+	ToUplinkMapFlGone           = "fl_gone"
+	ToUplinkMapFlMetrics        = "fl_metrics"
+	ToUplinkMapFlNodeAddrs      = "fl_node_addrs"
+	ToUplinkMapFlPeers          = "fl_peers"
+	ToUplinkMapFlPools          = "fl_pools"
+	ToUplinkMapFlRanges         = "fl_ranges"
+	ToUplinkMapFlSlots          = "fl_slots"
+	ToUplinkMapFlSockOrigins    = "fl_sock_origins"
+	ToUplinkMapFlSrcRanges      = "fl_src_ranges"
+	ToUplinkMapFlState          = "fl_state"
+	ToUplinkMapFlTranslations   = "fl_translations"
+	ToUplinkMapFlUdpOrigins     = "fl_udp_origins"
+	ToUplinkMapFlViaStack       = "fl_via_stack"
+	ToUplinkMapFlWork           = "fl_work"
+	ToUplinkProgToUplink        = "to_uplink"
+	ToUplinkVarCfgDsr           = "cfg_dsr"
+	ToUplinkVarCfgFlowMask      = "cfg_flow_mask"
+	ToUplinkVarCfgGateway4      = "cfg_gateway4"
+	ToUplinkVarCfgGateway6      = "cfg_gateway6"
+	ToUplinkVarCfgNode4         = "cfg_node4"
+	ToUplinkVarCfgNode6         = "cfg_node6"
+	ToUplinkVarCfgPods4         = "cfg_pods4"
+	ToUplinkVarCfgPods4Mask     = "cfg_pods4_mask"
+	ToUplinkVarCfgPods6         = "cfg_pods6"
+	ToUplinkVarCfgPods6Mask     = "cfg_pods6_mask"
+	ToUplinkVarCfgRouterMac     = "cfg_router_mac"
+	ToUplinkVarCfgServices      = "cfg_services"
+	ToUplinkVarCfgTunnelAddress = "cfg_tunnel_address"
+	ToUplinkVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
+	ToUplinkVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
+	ToUplinkVarCfgTunnelPort    = "cfg_tunnel_port"
+	ToUplinkVarCfgUplinkIfindex = "cfg_uplink_ifindex"
+	ToUplinkVarCfgVni           = "cfg_vni"
 )
 
 // LoadToUplink returns the embedded CollectionSpec for ToUplink.
@@ -106,26 +107,27 @@ type ToUplinkProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ToUplinkMapSpecs struct {
-	FlAffinities      *ebpf.MapSpec `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.MapSpec `ebpf:"fl_backends"`
-	FlConnections     *ebpf.MapSpec `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.MapSpec `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.MapSpec `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.MapSpec `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.MapSpec `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.MapSpec `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.MapSpec `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.MapSpec `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.MapSpec `ebpf:"fl_peers"`
-	FlPools           *ebpf.MapSpec `ebpf:"fl_pools"`
-	FlRanges          *ebpf.MapSpec `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.MapSpec `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.MapSpec `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.MapSpec `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.MapSpec `ebpf:"fl_state"`
-	FlTranslations    *ebpf.MapSpec `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.MapSpec `ebpf:"fl_via_stack"`
-	FlWork            *ebpf.MapSpec `ebpf:"fl_work"`
+	FlAffinities   *ebpf.MapSpec `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlConnections  *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.MapSpec `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.MapSpec `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.MapSpec `ebpf:"fl_frontends"`
+	FlGone         *ebpf.MapSpec `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.MapSpec `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.MapSpec `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPools        *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlRanges       *ebpf.MapSpec `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.MapSpec `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.MapSpec `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.MapSpec `ebpf:"fl_state"`
+	FlTranslations *ebpf.MapSpec `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.MapSpec `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.MapSpec `ebpf:"fl_work"`
 }
 
 // ToUplinkVariableSpecs contains global variables before they are loaded into the kernel.
@@ -172,26 +174,27 @@ func (o *ToUplinkObjects) Close() error {
 //
 // It can be passed to LoadToUplinkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ToUplinkMaps struct {
-	FlAffinities      *ebpf.Map `ebpf:"fl_affinities"`
-	FlBackends        *ebpf.Map `ebpf:"fl_backends"`
-	FlConnections     *ebpf.Map `ebpf:"fl_connections"`
-	FlDatagramOrigins *ebpf.Map `ebpf:"fl_datagram_origins"`
-	FlEndpoints       *ebpf.Map `ebpf:"fl_endpoints"`
-	FlFlowEvents      *ebpf.Map `ebpf:"fl_flow_events"`
-	FlFragments       *ebpf.Map `ebpf:"fl_fragments"`
-	FlFrontends       *ebpf.Map `ebpf:"fl_frontends"`
-	FlMetrics         *ebpf.Map `ebpf:"fl_metrics"`
-	FlNodeAddresses   *ebpf.Map `ebpf:"fl_node_addresses"`
-	FlPeers           *ebpf.Map `ebpf:"fl_peers"`
-	FlPools           *ebpf.Map `ebpf:"fl_pools"`
-	FlRanges          *ebpf.Map `ebpf:"fl_ranges"`
-	FlSlots           *ebpf.Map `ebpf:"fl_slots"`
-	FlSocketOrigins   *ebpf.Map `ebpf:"fl_socket_origins"`
-	FlSourceRanges    *ebpf.Map `ebpf:"fl_source_ranges"`
-	FlState           *ebpf.Map `ebpf:"fl_state"`
-	FlTranslations    *ebpf.Map `ebpf:"fl_translations"`
-	FlViaStack        *ebpf.Map `ebpf:"fl_via_stack"`
-	FlWork            *ebpf.Map `ebpf:"fl_work"`
+	FlAffinities   *ebpf.Map `ebpf:"fl_affinities"`
+	FlBackends     *ebpf.Map `ebpf:"fl_backends"`
+	FlConnections  *ebpf.Map `ebpf:"fl_connections"`
+	FlEndpoints    *ebpf.Map `ebpf:"fl_endpoints"`
+	FlFlowEvents   *ebpf.Map `ebpf:"fl_flow_events"`
+	FlFragments    *ebpf.Map `ebpf:"fl_fragments"`
+	FlFrontends    *ebpf.Map `ebpf:"fl_frontends"`
+	FlGone         *ebpf.Map `ebpf:"fl_gone"`
+	FlMetrics      *ebpf.Map `ebpf:"fl_metrics"`
+	FlNodeAddrs    *ebpf.Map `ebpf:"fl_node_addrs"`
+	FlPeers        *ebpf.Map `ebpf:"fl_peers"`
+	FlPools        *ebpf.Map `ebpf:"fl_pools"`
+	FlRanges       *ebpf.Map `ebpf:"fl_ranges"`
+	FlSlots        *ebpf.Map `ebpf:"fl_slots"`
+	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
+	FlSrcRanges    *ebpf.Map `ebpf:"fl_src_ranges"`
+	FlState        *ebpf.Map `ebpf:"fl_state"`
+	FlTranslations *ebpf.Map `ebpf:"fl_translations"`
+	FlUdpOrigins   *ebpf.Map `ebpf:"fl_udp_origins"`
+	FlViaStack     *ebpf.Map `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.Map `ebpf:"fl_work"`
 }
 
 func (m *ToUplinkMaps) Close() error {
@@ -199,21 +202,22 @@ func (m *ToUplinkMaps) Close() error {
 		m.FlAffinities,
 		m.FlBackends,
 		m.FlConnections,
-		m.FlDatagramOrigins,
 		m.FlEndpoints,
 		m.FlFlowEvents,
 		m.FlFragments,
 		m.FlFrontends,
+		m.FlGone,
 		m.FlMetrics,
-		m.FlNodeAddresses,
+		m.FlNodeAddrs,
 		m.FlPeers,
 		m.FlPools,
 		m.FlRanges,
 		m.FlSlots,
-		m.FlSocketOrigins,
-		m.FlSourceRanges,
+		m.FlSockOrigins,
+		m.FlSrcRanges,
 		m.FlState,
 		m.FlTranslations,
+		m.FlUdpOrigins,
 		m.FlViaStack,
 		m.FlWork,
 	)

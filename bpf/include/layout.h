@@ -127,7 +127,7 @@ struct state {
  * sees that it did, and looks again.
  *
  * A NodePort or a host port without an address has the unspecified address of its family
- * (:: or ::ffff:0.0.0.0) and stands for every address in fl_node_addresses. */
+ * (:: or ::ffff:0.0.0.0) and stands for every address in fl_node_addrs. */
 struct frontend_key {
 	struct address address;
 	__be16 port;
@@ -136,7 +136,7 @@ struct frontend_key {
 };
 
 enum frontend_flag {
-	FRONTEND_SOURCE_RANGES = 1, /* from outside, only clients in fl_source_ranges */
+	FRONTEND_SOURCE_RANGES = 1, /* from outside, only clients in fl_src_ranges */
 	FRONTEND_KEEP_SOURCE = 2, /* from outside, the client's address is kept: all backends are here */
 	FRONTEND_CLUSTER_IP = 4, /* of no concern to packets from outside */
 	FRONTEND_DROP_OUTSIDE = 8, /* nobody here may answer a packet from outside: no refusal either */
@@ -186,7 +186,7 @@ struct affinity {
 	struct address address; /* of the backend when it was chosen: the number may be another's now */
 };
 
-/* fl_source_ranges: Service and range -> its clients are let in. prefixlen counts the 32
+/* fl_src_ranges: Service and range -> its clients are let in. prefixlen counts the 32
  * bits of the Service's number too. */
 struct source_range_key {
 	__u32 prefixlen;
@@ -198,12 +198,12 @@ struct source_range {
 	__u32 allowed; /* 1; a value must have a size */
 };
 
-/* fl_node_addresses: an address of this node. */
+/* fl_node_addrs: an address of this node. */
 struct node_address {
 	__u32 known; /* 1; a value must have a size */
 };
 
-/* fl_socket_origins (socket storage): what a connected socket was asked to connect to, and
+/* fl_sock_origins (socket storage): what a connected socket was asked to connect to, and
  * what it was connected to instead. */
 struct socket_origin {
 	struct address asked;
@@ -213,7 +213,7 @@ struct socket_origin {
 	__u32 pool; /* of the backend */
 };
 
-/* fl_datagram_origins: socket and backend -> what a datagram was sent to, so that the
+/* fl_udp_origins: socket and backend -> what a datagram was sent to, so that the
  * answer seems to come from there. */
 struct datagram_key {
 	__u64 cookie; /* of the socket */

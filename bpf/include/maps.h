@@ -122,7 +122,7 @@ struct {
 	__type(key, struct source_range_key);
 	__type(value, struct source_range);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} fl_source_ranges SEC(".maps");
+} fl_src_ranges SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -130,7 +130,7 @@ struct {
 	__type(key, struct address);
 	__type(value, struct node_address);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} fl_node_addresses SEC(".maps");
+} fl_node_addrs SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -138,7 +138,7 @@ struct {
 	__type(key, int);
 	__type(value, struct socket_origin);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} fl_socket_origins SEC(".maps");
+} fl_sock_origins SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -146,7 +146,16 @@ struct {
 	__type(key, struct datagram_key);
 	__type(value, struct datagram_origin);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} fl_datagram_origins SEC(".maps");
+} fl_udp_origins SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct gone_key);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_gone SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -13,7 +13,7 @@ static __always_inline int is_ipv4_address(const struct address *a)
 
 static __always_inline int is_node_address(const struct address *a)
 {
-	return bpf_map_lookup_elem(&fl_node_addresses, a) != 0;
+	return bpf_map_lookup_elem(&fl_node_addrs, a) != 0;
 }
 
 /* find_frontend returns the frontend at an address and port: that of the very address, else

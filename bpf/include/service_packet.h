@@ -96,7 +96,7 @@ static __always_inline int may_use(const struct frontend *f, const struct addres
 {
 	struct source_range_key key = { .prefixlen = 32 + 128, .service = f->service, .address = *client };
 
-	return !(f->flags & FRONTEND_SOURCE_RANGES) || bpf_map_lookup_elem(&fl_source_ranges, &key);
+	return !(f->flags & FRONTEND_SOURCE_RANGES) || bpf_map_lookup_elem(&fl_src_ranges, &key);
 }
 
 /* frontend_at finds the frontend of the work's packet. One that was handed on is to an address

@@ -82,6 +82,9 @@ func (d *Datapath) configure(ctx context.Context, node Node) error {
 	if err := errors.Join(d.ranges.Sync(), d.epochAfter(before)); err != nil {
 		return err
 	}
+	if err := d.syncNodeAddresses(); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -52,6 +52,19 @@ type Datapath struct {
 	routes    *table.Table[netip.Prefix, route.Route]
 	live      map[string]Endpoint // by HostIf
 	flowRows  flowRows
+
+	nodeAddresses *table.Table[netip.Addr, bpf.NodeAddress]
+	services      *serviceTable // nil: they are left to kube-proxy
+	servicesKnown bool          // all of them have been told
+}
+
+// sizes are those of the maps.
+func (o Options) sizes() load.Sizes {
+	s := load.Sizes{Flows: uint32(o.FlowEntries)}
+	if o.Services {
+		s.Frontends, s.Backends = uint32(o.ServiceFrontends), uint32(o.ServiceBackends)
+	}
+	return s
 }
 
 // validate says which option cannot be.
@@ -65,6 +78,11 @@ func (o Options) validate() error {
 	}
 	if n := o.FlowEntries; n < MinFlowEntries || n > MaxFlowEntries || n&(n-1) != 0 {
 		errs = append(errs, fmt.Errorf("flow entries %d: want a power of two from %d to %d", n, MinFlowEntries, MaxFlowEntries))
+	}
+	for name, n := range map[string]int{"frontends": o.ServiceFrontends, "backends": o.ServiceBackends} {
+		if n < MinServiceEntries || n > MaxServiceEntries {
+			errs = append(errs, fmt.Errorf("service %s %d: want %d to %d", name, n, MinServiceEntries, MaxServiceEntries))
+		}
 	}
 	for i, p := range o.MasqueradeExceptions {
 		if !p.IsValid() || p.Addr().Is4In6() {
@@ -87,6 +105,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Routing == "" {
 		o.Routing = RoutingTunnel
+	}
+	if o.ServiceFrontends == 0 {
+		o.ServiceFrontends = DefaultServiceFrontends
+	}
+	if o.ServiceBackends == 0 {
+		o.ServiceBackends = DefaultServiceBackends
 	}
 	if o.ServiceForwarding == "" {
 		o.ServiceForwarding = ForwardSNAT
@@ -142,7 +166,7 @@ func (d *Datapath) open(ctx context.Context, node Node) (err error) {
 	if d.sysctls, err = sysctl.OpenMemory(d.pins.Host()); err != nil {
 		return err
 	}
-	if d.maps, err = load.OpenMaps(d.pins, uint32(d.opts.FlowEntries), d.log); err != nil {
+	if d.maps, err = load.OpenMaps(d.pins, d.opts.sizes(), d.log); err != nil {
 		return err
 	}
 	if d.waiting, err = d.othersInForce(); err != nil {
@@ -152,8 +176,14 @@ func (d *Datapath) open(ctx context.Context, node Node) (err error) {
 	d.ranges = table.New("ranges", rangeRows{d.maps.Ranges})
 	d.senders = table.New("peers", peerRows{d.maps.Peers})
 	d.routes = table.New("routes", route.Kernel{Handle: d.nl})
-	if err = errors.Join(d.endpoints.Resync(), d.ranges.Resync(), d.senders.Resync()); err != nil {
+	d.nodeAddresses = table.New("node addresses", nodeAddressRows{d.maps.NodeAddresses})
+	if err = errors.Join(d.endpoints.Resync(), d.ranges.Resync(), d.senders.Resync(), d.nodeAddresses.Resync()); err != nil {
 		return err
+	}
+	if d.opts.Services {
+		if d.services, err = openServices(d.maps, d.isPod); err != nil {
+			return err
+		}
 	}
 	return d.ns.Do(func() error { return d.configure(ctx, node) })
 }

@@ -28,9 +28,9 @@ func (d *Datapath) othersInForce() (bool, error) {
 	return len(attached) > 0, nil
 }
 
-// takeOver ends the wait for our maps to be filled.
+// takeOver ends the wait for our maps to be filled, when they are.
 func (d *Datapath) takeOver() error {
-	if !d.waiting {
+	if !d.waiting || d.peers == nil || d.opts.Services && !d.servicesKnown {
 		return nil
 	}
 	d.log.Info("programs of another layout are exchanged", "layout", d.opts.layout)

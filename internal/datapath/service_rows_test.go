@@ -27,7 +27,7 @@ type serviceRows struct {
 func (n *node) serviceRows(t *testing.T) *serviceRows {
 	t.Helper()
 	r := &serviceRows{t: t, n: n, maps: map[string]*ebpf.Map{}}
-	for _, name := range []string{"fl_frontends", "fl_pools", "fl_slots", "fl_backends", "fl_source_ranges", "fl_node_addresses", "fl_translations"} {
+	for _, name := range []string{"fl_frontends", "fl_pools", "fl_slots", "fl_backends", "fl_src_ranges", "fl_node_addrs", "fl_translations"} {
 		m, err := ebpf.LoadPinnedMap(filepath.Join(n.bpffs, "fairlead", "maps", fmt.Sprintf("v%d", bpf.LayoutVersion), name), nil)
 		must(t, err)
 		t.Cleanup(func() { m.Close() })
@@ -35,7 +35,7 @@ func (n *node) serviceRows(t *testing.T) *serviceRows {
 	}
 	for _, f := range families {
 		for _, a := range []netip.Addr{n.uplinkIP(f), n.routerIP(f)} {
-			must(t, r.maps["fl_node_addresses"].Put(bpf.AddressOf(a), bpf.NodeAddress{Known: 1}))
+			must(t, r.maps["fl_node_addrs"].Put(bpf.AddressOf(a), bpf.NodeAddress{Known: 1}))
 		}
 	}
 	return r

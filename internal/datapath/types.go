@@ -17,6 +17,18 @@ const (
 	DefaultFlowEntries = 1 << 17
 )
 
+// Room for Services: 1.5 MiB of addresses and ports, 22 MiB of endpoints.
+const (
+	DefaultServiceFrontends = 1 << 16
+	DefaultServiceBackends  = 1 << 18
+)
+
+// Bounds of Options.ServiceFrontends and ServiceBackends.
+const (
+	MinServiceEntries = 1 << 10
+	MaxServiceEntries = 1 << 20
+)
+
 // Bounds of Options.FlowEntries.
 const (
 	MinFlowEntries = 1 << 10
@@ -56,6 +68,12 @@ type Options struct {
 	// ServiceForwarding is how packets from outside reach a Service's backend on another
 	// node; "" means ForwardSNAT.
 	ServiceForwarding ServiceForwarding
+	// ServiceFrontends and ServiceBackends are how many addresses and ports of Services,
+	// and how many of their endpoints, there is room for; 0 means 65,536 and 262,144.
+	ServiceFrontends, ServiceBackends int
+	// CgroupRoot is the cgroup (version 2) of all sockets that Services are balanced for; ""
+	// means the root of the one that is mounted at or below /sys/fs/cgroup.
+	CgroupRoot string
 	// layout is that of the maps; tests give another than bpf.LayoutVersion.
 	layout int
 	// Log receives what a person should know; nil means no log.

@@ -101,20 +101,53 @@ type Settings struct {
 type Maps struct {
 	Endpoints, Ranges, Peers, ViaStack, Connections, State, FlowEvents, Metrics *ebpf.Map
 
-	// Fresh tells that the maps of desired state were made just now, and are empty.
+	Frontends, Pools, Slots, Backends, SourceRanges, NodeAddresses, Gone *ebpf.Map
+
+	// Fresh tells that maps of desired state were made just now, and are empty.
 	Fresh bool
 
 	byName map[string]*ebpf.Map
 }
 
-// mapsOfOwnSize may be replaced by empty ones when their size is changed: what they hold
-// is found out again from packets.
-var mapsOfOwnSize = map[string]bool{bpf.FromPodMapFlConnections: true}
+// Sizes are those of the maps whose size is a setting. A map of another size is replaced by
+// an empty one: what it holds is found out again from packets, or written again.
+type Sizes struct {
+	// Flows is the number of connections that are remembered, a power of two.
+	Flows uint32
+	// Frontends and Backends are for Services; 0 where they are left to kube-proxy.
+	Frontends, Backends uint32
+}
+
+// slotsPerBackend is the room for slots: a power of two of them, at least ten for each
+// backend of a pool, of which no node has all in pools of the worst size.
+const slotsPerBackend = 16
+
+// of returns the size of a map; 0 is the one that it was declared with.
+func (s Sizes) of(name string) uint32 {
+	atLeast := func(n, least uint32) uint32 { return max(n, least) }
+	switch name {
+	case bpf.FromPodMapFlConnections:
+		return s.Flows
+	case bpf.FromPodMapFlFrontends:
+		return atLeast(s.Frontends, 1)
+	case bpf.FromPodMapFlPools:
+		return atLeast(s.Frontends, 1) + 1 // pools are numbered from 1
+	case bpf.FromPodMapFlBackends:
+		return atLeast(s.Backends, 1)
+	case bpf.FromPodMapFlSlots:
+		return atLeast(slotsPerBackend*s.Backends, 1)
+	case bpf.FromPodMapFlAffinities, bpf.FromPodMapFlUdpOrigins, bpf.FromPodMapFlTranslations, bpf.FromPodMapFlFragments:
+		if s.Frontends == 0 {
+			return 64 // for the programs to have one
+		}
+	}
+	return 0
+}
 
 // OpenMaps opens the pinned maps, and makes those that are not there. A map of another
 // size than ours is replaced by an empty one: programs go on with the old one until they
 // are replaced, and the caller fills the new one.
-func OpenMaps(pins Pins, flowEntries uint32, log *slog.Logger) (*Maps, error) {
+func OpenMaps(pins Pins, sizes Sizes, log *slog.Logger) (*Maps, error) {
 	m := &Maps{byName: map[string]*ebpf.Map{}}
 	for _, p := range bpf.Programs() {
 		spec, err := p.Load()
@@ -125,8 +158,8 @@ func OpenMaps(pins Pins, flowEntries uint32, log *slog.Logger) (*Maps, error) {
 			if _, open := m.byName[name]; open || ms.Pinning != ebpf.PinByName {
 				continue
 			}
-			if mapsOfOwnSize[name] {
-				ms.MaxEntries = flowEntries
+			if n := sizes.of(name); n != 0 {
+				ms.MaxEntries = n
 			}
 			if err := m.open(pins, name, ms, log); err != nil {
 				return nil, errors.Join(err, m.Close())
@@ -135,6 +168,8 @@ func OpenMaps(pins Pins, flowEntries uint32, log *slog.Logger) (*Maps, error) {
 	}
 	m.Endpoints, m.Ranges, m.Peers = m.byName["fl_endpoints"], m.byName["fl_ranges"], m.byName["fl_peers"]
 	m.ViaStack, m.Metrics = m.byName["fl_via_stack"], m.byName["fl_metrics"]
+	m.Frontends, m.Pools, m.Slots, m.Backends = m.byName["fl_frontends"], m.byName["fl_pools"], m.byName["fl_slots"], m.byName["fl_backends"]
+	m.SourceRanges, m.NodeAddresses, m.Gone = m.byName["fl_src_ranges"], m.byName["fl_node_addrs"], m.byName["fl_gone"]
 	m.Connections, m.State, m.FlowEvents = m.byName["fl_connections"], m.byName["fl_state"], m.byName["fl_flow_events"]
 	return m, m.seed()
 }
@@ -145,31 +180,35 @@ func (m *Maps) open(pins Pins, name string, spec *ebpf.MapSpec, log *slog.Logger
 	if name == bpf.FromPodMapFlViaStack {
 		dir = pins.notes()
 	}
-	if _, err := os.Stat(filepath.Join(dir, name)); errors.Is(err, os.ErrNotExist) && name == bpf.FromPodMapFlRanges {
-		m.Fresh = true
-	}
-	opened, err := openMap(dir, name, spec, log)
+	_, err := os.Stat(filepath.Join(dir, name))
+	made := errors.Is(err, os.ErrNotExist)
+	opened, replaced, err := openMap(dir, name, spec, log)
 	if err != nil {
 		return err
+	}
+	if (made || replaced) && (name == bpf.FromPodMapFlRanges || name == bpf.FromPodMapFlFrontends || name == bpf.FromPodMapFlBackends) {
+		m.Fresh = true
 	}
 	m.byName[name] = opened
 	return nil
 }
 
-func openMap(dir, name string, spec *ebpf.MapSpec, log *slog.Logger) (*ebpf.Map, error) {
+// openMap opens or makes one map, and tells whether it stands in for one of another shape.
+func openMap(dir, name string, spec *ebpf.MapSpec, log *slog.Logger) (m *ebpf.Map, replaced bool, err error) {
 	opts := ebpf.MapOptions{PinPath: dir}
-	m, err := ebpf.NewMapWithOptions(spec, opts)
+	m, err = ebpf.NewMapWithOptions(spec, opts)
 	if errors.Is(err, ebpf.ErrMapIncompatible) {
 		log.Warn("pinned map has another shape, replacing it", "map", name, "reason", err.Error())
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
-			return nil, fmt.Errorf("map %s: %w", name, err)
+			return nil, false, fmt.Errorf("map %s: %w", name, err)
 		}
+		replaced = true
 		m, err = ebpf.NewMapWithOptions(spec, opts)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("map %s: %w", name, err)
+		return nil, false, fmt.Errorf("map %s: %w", name, err)
 	}
-	return m, nil
+	return m, replaced, nil
 }
 
 // seed gives a new state its secret.

@@ -36,11 +36,11 @@ func TestMapsAreKept(t *testing.T) {
 	pins := newPins(t)
 	key := bpf.AddressOf(netip.MustParseAddr("10.1.0.2"))
 	want := bpf.Endpoint{Ifindex: 7}
-	first, err := OpenMaps(pins, 1024, slog.Default())
+	first, err := OpenMaps(pins, Sizes{Flows: 1024}, slog.Default())
 	noError(t, err)
 	noError(t, first.Endpoints.Put(key, want))
 	noError(t, first.Close())
-	second, err := OpenMaps(pins, 1024, slog.Default())
+	second, err := OpenMaps(pins, Sizes{Flows: 1024}, slog.Default())
 	noError(t, err)
 	defer second.Close()
 	var got bpf.Endpoint
@@ -57,7 +57,7 @@ func TestMapOfAnotherShape(t *testing.T) {
 	noError(t, err)
 	defer odd.Close()
 	noError(t, odd.Pin(filepath.Join(pins.Maps(), "fl_endpoints")))
-	m, err := OpenMaps(pins, 1024, slog.New(slog.DiscardHandler))
+	m, err := OpenMaps(pins, Sizes{Flows: 1024}, slog.New(slog.DiscardHandler))
 	noError(t, err)
 	defer m.Close()
 	noError(t, m.Endpoints.Put(bpf.AddressOf(netip.MustParseAddr("10.1.0.2")), bpf.Endpoint{Ifindex: 7}))
