@@ -2,7 +2,12 @@
 
 package bpf
 
-import "github.com/cilium/ebpf"
+import (
+	"maps"
+	"slices"
+
+	"github.com/cilium/ebpf"
+)
 
 // Program is one of the pod network's programs.
 type Program struct {
@@ -27,4 +32,14 @@ func Programs() []Program {
 		all[i].Name = HookName(all[i].Hook)
 	}
 	return all
+}
+
+// SocketPrograms returns the names of the programs of a cgroup's sockets, all of the object
+// of LoadSock.
+func SocketPrograms() ([]string, error) {
+	spec, err := LoadSock()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(spec.Programs)), nil
 }

@@ -95,6 +95,7 @@ type Settings struct {
 	Services                   bool
 	DSR                        bool       // what is for a Service's backend on another node is handed on as it is
 	NodeAddress4, NodeAddress6 netip.Addr // invalid: none of that family
+	HostCookie                 uint64     // of the host's network namespace
 }
 
 // Maps are the pinned maps.
@@ -256,7 +257,11 @@ func (m *Maps) Close() error {
 }
 
 // Programs are the loaded programs.
-type Programs struct{ byHook map[bpf.Hook]*ebpf.Program }
+type Programs struct {
+	byHook map[bpf.Hook]*ebpf.Program
+	// Sockets are those of a cgroup, by name; none where Services are left to kube-proxy.
+	Sockets map[string]*ebpf.Program
+}
 
 // At returns the program of a hook.
 func (p *Programs) At(h bpf.Hook) *ebpf.Program { return p.byHook[h] }
@@ -272,11 +277,40 @@ func (m *Maps) Load(s Settings) (*Programs, error) {
 		}
 		p.byHook[one.Hook] = prog
 	}
+	if s.Services {
+		if err := m.loadSockets(p, s); err != nil {
+			p.Close()
+			return nil, fmt.Errorf("programs of sockets: %w", err)
+		}
+	}
 	return p, nil
 }
 
+func (m *Maps) loadSockets(p *Programs, s Settings) error {
+	coll, err := m.loadCollection(bpf.LoadSock, s)
+	if err != nil {
+		return err
+	}
+	defer coll.Close()
+	p.Sockets = map[string]*ebpf.Program{}
+	for name := range coll.Programs {
+		p.Sockets[name] = coll.DetachProgram(name)
+	}
+	return nil
+}
+
 func (m *Maps) loadOne(p bpf.Program, s Settings) (*ebpf.Program, error) {
-	spec, err := p.Load()
+	coll, err := m.loadCollection(p.Load, s)
+	if err != nil {
+		return nil, err
+	}
+	defer coll.Close()
+	return coll.DetachProgram(p.Name), nil
+}
+
+// loadCollection loads an object with our maps.
+func (m *Maps) loadCollection(object func() (*ebpf.CollectionSpec, error), s Settings) (*ebpf.Collection, error) {
+	spec, err := object()
 	if err != nil {
 		return nil, err
 	}
@@ -290,12 +324,7 @@ func (m *Maps) loadOne(p bpf.Program, s Settings) (*ebpf.Program, error) {
 			spec.Maps[name].MaxEntries = one.MaxEntries()
 		}
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
-	if err != nil {
-		return nil, err
-	}
-	defer coll.Close()
-	return coll.DetachProgram(p.Name), nil
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
 }
 
 // apply writes those settings that a program has.
@@ -326,6 +355,7 @@ func (s Settings) variables() map[string]any {
 		"cfg_tunnel_ipv6":    flag(s.TunnelAddress.Is6()),
 		"cfg_services":       flag(s.Services),
 		"cfg_dsr":            flag(s.DSR),
+		"cfg_host_cookie":    s.HostCookie,
 		"cfg_node4":          wordsOf(s.NodeAddress4)[3],
 		"cfg_node6":          wordsOf(s.NodeAddress6),
 	}
@@ -377,6 +407,9 @@ func matcher(p netip.Prefix) (network, mask [4]uint32) {
 // Close lets go of the programs; where they are attached they stay.
 func (p *Programs) Close() {
 	for _, one := range p.byHook {
+		one.Close()
+	}
+	for _, one := range p.Sockets {
 		one.Close()
 	}
 }
