@@ -69,12 +69,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 // relevant says whether the model can see a difference. Most updates of a Node are heartbeats.
 func relevant(before, after *corev1.Node) bool {
 	a, b := toModel(before), toModel(after)
-	return before.UID != after.UID || !a.Created.Equal(b.Created) ||
+	return before.UID != after.UID || !a.Created.Equal(b.Created) || a.Zone != b.Zone ||
 		!slices.Equal(a.PodCIDRs, b.PodCIDRs) || !slices.Equal(a.InternalIPs, b.InternalIPs)
 }
 
 func toModel(n *corev1.Node) model.Node {
-	out := model.Node{Name: n.Name, Created: n.CreationTimestamp.Time, PodCIDRs: n.Spec.PodCIDRs}
+	out := model.Node{Name: n.Name, Created: n.CreationTimestamp.Time, PodCIDRs: n.Spec.PodCIDRs,
+		Zone: n.Labels[corev1.LabelTopologyZone]}
 	if len(out.PodCIDRs) == 0 && n.Spec.PodCIDR != "" {
 		out.PodCIDRs = []string{n.Spec.PodCIDR}
 	}
@@ -92,11 +93,15 @@ func Transform(obj any) (any, error) {
 	if !ok {
 		return obj, nil // a tombstone
 	}
+	var labels map[string]string
+	if zone, ok := n.Labels[corev1.LabelTopologyZone]; ok {
+		labels = map[string]string{corev1.LabelTopologyZone: zone}
+	}
 	return &corev1.Node{
 		TypeMeta: n.TypeMeta,
 		ObjectMeta: metav1.ObjectMeta{
 			Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion,
-			CreationTimestamp: n.CreationTimestamp, DeletionTimestamp: n.DeletionTimestamp,
+			CreationTimestamp: n.CreationTimestamp, DeletionTimestamp: n.DeletionTimestamp, Labels: labels,
 		},
 		Spec:   corev1.NodeSpec{PodCIDR: n.Spec.PodCIDR, PodCIDRs: n.Spec.PodCIDRs},
 		Status: corev1.NodeStatus{Addresses: n.Status.Addresses},

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package model computes from a cluster's Nodes and Pods what its agents must
+// Package model computes from a cluster's Nodes, Pods, Services and
+// EndpointSlices what its agents must
 // know. It is pure: values in, encoded resources and findings out, with no client
 // and no I/O, and the same input gives the same bytes on every replica. Bad input
 // becomes a Finding; the rest goes on.
 package model
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/fairlead-io/fairlead/internal/state"
@@ -20,6 +22,8 @@ type Node struct {
 	PodCIDRs []string
 	// InternalIPs are the addresses of type InternalIP, in the object's order.
 	InternalIPs []string
+	// Zone as in the label topology.kubernetes.io/zone.
+	Zone string
 }
 
 // Pod is what the model needs of a Pod object that is bound to a node.
@@ -51,6 +55,9 @@ type Nodes struct {
 	Peers []state.Resource
 	// PodCIDRs are the ranges that each node may use.
 	PodCIDRs map[string][]string
+	// Addresses are the nodes' own, and whose each is; Ranges are all that pods may have.
+	Addresses map[netip.Addr]string
+	Ranges    []netip.Prefix
 	// Findings by node name; the empty name is the cluster's own configuration.
 	Findings map[string][]Finding
 }

@@ -60,6 +60,13 @@ func BuildNodes(clusterPodCIDRs []string, nodes []Node) Nodes {
 		b.out.PodCIDRs[n.Name] = b.podCIDRs(n)
 	}
 	cluster := b.clusterRanges()
+	b.out.Addresses = make(map[netip.Addr]string, len(b.hosts))
+	for _, h := range b.hosts {
+		b.out.Addresses[h.addr] = h.node
+	}
+	for _, text := range cluster {
+		b.out.Ranges = append(b.out.Ranges, netip.MustParsePrefix(text)) // we have just written it
+	}
 	for _, n := range nodes {
 		b.encode(n, addresses[n.Name], cluster)
 	}
@@ -248,7 +255,7 @@ func (b *builder) clusterRanges() []string {
 func (b *builder) encode(n Node, addresses, cluster []string) {
 	cidrs := b.out.PodCIDRs[n.Name]
 	local, err := state.Encode(n.Name, &state.LocalNode{
-		Name: n.Name, PodCidrs: cidrs, Addresses: addresses, ClusterPodCidrs: cluster,
+		Name: n.Name, PodCidrs: cidrs, Addresses: addresses, ClusterPodCidrs: cluster, Zone: n.Zone,
 	})
 	if err != nil {
 		b.find(n.Name, Finding{nodeObject(n.Name), "metadata.name", err.Error(), "use names of valid UTF-8"})

@@ -92,6 +92,49 @@ func (s *Store) Swap(scope, typeURL string, resources []state.Resource) (changed
 	return len(names)
 }
 
+// Change sets and removes some resources of a type within a scope and returns how many
+// differ. It costs as much as they are, whatever else there is.
+func (s *Store) Change(scope, typeURL string, set []state.Resource, removed []string) (changed int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.table(scope, typeURL)
+	if t == noTable {
+		t = &table{rows: map[string]state.Resource{}}
+	}
+	before := len(t.rows)
+	var names []string
+	drop := func(name string) bool {
+		prev, ok := t.rows[name]
+		if ok {
+			t.digest.flip(memberDigest(typeURL, name, prev.Version))
+			delete(t.rows, name)
+		}
+		return ok
+	}
+	for _, r := range set {
+		if prev, ok := t.rows[r.Name]; ok && prev.Version == r.Version {
+			continue
+		}
+		drop(r.Name)
+		t.rows[r.Name] = r
+		t.digest.flip(memberDigest(typeURL, r.Name, r.Version))
+		names = append(names, r.Name)
+	}
+	for _, name := range removed {
+		if drop(name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return 0
+	}
+	s.put(scope, typeURL, t)
+	s.counts[typeURL] += len(t.rows) - before
+	s.notify(typeURL, s.counts[typeURL])
+	s.mark(scope, typeURL, names)
+	return len(names)
+}
+
 var noTable = &table{}
 
 func (s *Store) table(scope, typeURL string) *table {

@@ -18,8 +18,8 @@ const (
 )
 
 // AgentTypes are the types that every agent subscribes to, in the order in which
-// an agent can use them: itself, where the others are, its own pods.
-var AgentTypes = []string{LocalNodeType, PeerNodeType, EndpointType}
+// an agent can use them: itself, where the others are, its own pods, Services.
+var AgentTypes = []string{LocalNodeType, PeerNodeType, EndpointType, ServiceEndpointsType, ServiceType}
 
 // EndpointName is the resource name of the endpoint of a pod.
 func EndpointName(namespace, name string) string { return namespace + "/" + name }

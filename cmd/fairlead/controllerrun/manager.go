@@ -10,6 +10,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,9 +26,11 @@ import (
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/controllers/controllerslice"
+	"github.com/fairlead-io/fairlead/controllers/endpointslice"
 	"github.com/fairlead-io/fairlead/controllers/node"
 	"github.com/fairlead-io/fairlead/controllers/nodenetwork"
 	"github.com/fairlead-io/fairlead/controllers/pod"
+	"github.com/fairlead-io/fairlead/controllers/service"
 )
 
 func isController(namespace string) func(client.Object) bool {
@@ -39,7 +42,7 @@ func isController(namespace string) func(client.Object) bool {
 func newManager(cfg Config) (manager.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, discoveryv1.AddToScheme, authenticationv1.AddToScheme, v1alpha1.AddToScheme,
+		corev1.AddToScheme, eventsv1.AddToScheme, discoveryv1.AddToScheme, authenticationv1.AddToScheme, v1alpha1.AddToScheme,
 	} {
 		utilruntime.Must(add(scheme))
 	}
@@ -59,25 +62,36 @@ func newManager(cfg Config) (manager.Manager, error) {
 			SkipNameValidation: new(true),
 		},
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
-			&corev1.Node{}:          {Transform: node.Transform},
-			&corev1.Pod{}:           {Transform: pod.Transform(cfg.Namespace)},
-			&v1alpha1.NodeNetwork{}: {Transform: nodenetwork.Transform},
-			&discoveryv1.EndpointSlice{}: {Namespaces: map[string]cache.Config{cfg.Namespace: {
-				FieldSelector: fields.OneTermEqualSelector("metadata.name", controllerslice.Name),
-			}}},
+			&corev1.Node{}:               {Transform: node.Transform},
+			&corev1.Pod{}:                {Transform: pod.Transform(cfg.Namespace)},
+			&v1alpha1.NodeNetwork{}:      {Transform: nodenetwork.Transform},
+			&corev1.Service{}:            {Transform: service.Transform},
+			&discoveryv1.EndpointSlice{}: slicesInCache(cfg),
 		}},
 	})
+}
+
+// slicesInCache are all EndpointSlices where Services are balanced, else the controllers' own.
+func slicesInCache(cfg Config) cache.ByObject {
+	if cfg.Services {
+		return cache.ByObject{Transform: endpointslice.Transform}
+	}
+	return cache.ByObject{Namespaces: map[string]cache.Config{cfg.Namespace: {
+		FieldSelector: fields.OneTermEqualSelector("metadata.name", controllerslice.Name),
+	}}}
 }
 
 // knownKinds maps the few kinds that the controller uses, so that it need not ask
 // an API server (which may be away) what it serves.
 func knownKinds() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{
-		corev1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, authenticationv1.SchemeGroupVersion, v1alpha1.GroupVersion,
+		corev1.SchemeGroupVersion, eventsv1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, authenticationv1.SchemeGroupVersion, v1alpha1.GroupVersion,
 	})
 	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
+	m.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Event"), meta.RESTScopeNamespace)
+	m.Add(eventsv1.SchemeGroupVersion.WithKind("Event"), meta.RESTScopeNamespace)
 	m.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
 	m.Add(authenticationv1.SchemeGroupVersion.WithKind("TokenReview"), meta.RESTScopeRoot)
 	m.Add(v1alpha1.GroupVersion.WithKind("NodeNetwork"), meta.RESTScopeRoot)

@@ -25,9 +25,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairlead-io/fairlead/controllers/controllerslice"
+	"github.com/fairlead-io/fairlead/controllers/endpointslice"
 	"github.com/fairlead-io/fairlead/controllers/node"
 	"github.com/fairlead-io/fairlead/controllers/nodenetwork"
 	"github.com/fairlead-io/fairlead/controllers/pod"
+	"github.com/fairlead-io/fairlead/controllers/service"
 	"github.com/fairlead-io/fairlead/internal/enroll"
 	"github.com/fairlead-io/fairlead/internal/model"
 	"github.com/fairlead-io/fairlead/internal/serve"
@@ -46,6 +48,8 @@ type Config struct {
 	ClusterName string
 	// ClusterPodCIDRs are all ranges that pods of the cluster may have.
 	ClusterPodCIDRs []string
+	// Services: the agents balance them, so Services and their endpoints are served.
+	Services bool
 	// Namespace and PodName are the controller's own.
 	Namespace, PodName string
 	// Kube is the API server and how to speak to it.
@@ -136,10 +140,22 @@ func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store 
 	if !ok {
 		return fmt.Errorf("flag --listen: %s is no TCP address", xds)
 	}
-	nodes := &node.Reconciler{Client: mgr.GetClient(), Store: store, ClusterPodCIDRs: cfg.ClusterPodCIDRs, Built: func(m model.Nodes) { reports.SetModel(m) }}
+	recorder := mgr.GetEventRecorder("fairlead-controller")
+	services := &service.Reconciler{Client: mgr.GetClient(), Store: store, Events: recorder}
+	endpoints := &endpointslice.Reconciler{Client: mgr.GetClient(), Store: store, Events: recorder}
+	nodes := &node.Reconciler{Client: mgr.GetClient(), Store: store, ClusterPodCIDRs: cfg.ClusterPodCIDRs, Built: func(m model.Nodes) {
+		reports.SetModel(m)
+		if cfg.Services {
+			services.SetNetwork(ctx, m.Addresses, m.Ranges)
+		}
+	}}
 	pods := &pod.Reconciler{Client: mgr.GetClient(), Store: store}
 	slice := &controllerslice.Reconciler{Client: mgr.GetClient(), Namespace: cfg.Namespace, Port: int32(tcp.Port)}
-	return errors.Join(
+	var balanced []error
+	if cfg.Services {
+		balanced = append(balanced, services.SetupWithManager(mgr), endpoints.SetupWithManager(mgr))
+	}
+	return errors.Join(append(balanced,
 		nodes.SetupWithManager(mgr),
 		pods.SetupWithManager(ctx, mgr),
 		slice.SetupWithManager(mgr),
@@ -154,12 +170,18 @@ func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store 
 			if err := pods.SyncAll(ctx); err != nil {
 				return err
 			}
+			if cfg.Services {
+				// Endpoints first: a Service is never served without those that it has.
+				if err := errors.Join(endpoints.SyncAll(ctx), services.SyncAll(ctx)); err != nil {
+					return err
+				}
+			}
 			store.SetReady()
 			reports.Serving()
 			cfg.Log.Info("serving: the cluster's state is complete")
 			return nil
 		})),
-	)
+	)...)
 }
 
 // serveHealth answers /healthz while the process runs, /readyz once the store is
