@@ -22,6 +22,7 @@ type Client struct {
 	handler  Handler
 	book     *addressBook
 	identity *identity
+	services *serviceBook
 
 	mu     stdsync.Mutex
 	inUse  *held // in force; replaced, never changed
@@ -62,6 +63,7 @@ func New(cfg Config, h Handler) (*Client, error) {
 		handler:  h,
 		book:     newAddressBook(addresses),
 		identity: newIdentity(cfg),
+		services: newServiceBook(newServiceLog(cfg)),
 		inUse:    emptyHeld(),
 		dirty:    make(chan struct{}, 1),
 	}, nil
@@ -112,10 +114,13 @@ func (c *Client) Current() Update {
 // Run keeps one stream to one of the controllers until ctx ends. It returns nil then.
 func (c *Client) Run(ctx context.Context) error {
 	c.applyLoaded(ctx)
+	c.loadServices(ctx)
+	defer c.services.log.close() //nolint:errcheck // it was synced
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { c.follow(ctx); return nil })
 	g.Go(func() error { c.renew(ctx); return nil })
 	g.Go(func() error { c.save(ctx); return nil })
+	g.Go(func() error { c.syncServices(ctx); return nil })
 	return g.Wait()
 }
 
@@ -189,6 +194,20 @@ func (c *Client) save(ctx context.Context) {
 		case <-c.dirty:
 			c.saveNow()
 			sleep(ctx, nil, c.cfg.SaveInterval)
+		}
+	}
+}
+
+// syncServices brings the log of Services to the disk behind the changes, as save does.
+func (c *Client) syncServices(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-c.services.log.dirty:
+			sleep(ctx, nil, c.cfg.SyncInterval)
+			if err := c.services.log.sync(); err != nil {
+				c.cfg.Log.Warn("the log of Services cannot be brought to the disk", "error", err)
+			}
 		}
 	}
 }

@@ -20,7 +20,7 @@ type Config struct {
 	ClusterName string
 	// AgentVersion is reported to the controller, e.g. "v0.1.0".
 	AgentVersion string
-	// StateDir holds client.crt, client.key, state.pb and controllers.json. It is made if missing.
+	// StateDir holds client.crt, client.key, state.pb, services.log and controllers.json. It is made if missing.
 	StateDir string
 	// TokenFile is the projected ServiceAccount token with audience
 	// "fairlead-controller". It is read again for every enrollment.
@@ -28,6 +28,8 @@ type Config struct {
 	// RootsFile is the PEM bundle that controllers' certificates must chain to. It
 	// is read again for every connection.
 	RootsFile string
+	// Services brings Services into force; nil: this node leaves them to others.
+	Services ServiceHandler
 	// Log receives what happens to the stream and the certificate.
 	Log *slog.Logger
 
@@ -41,6 +43,9 @@ type Config struct {
 	Keepalive time.Duration
 	// SaveInterval is the least time between two writes of the state file (200 ms).
 	SaveInterval time.Duration
+	// SyncInterval is how much later the log of Services is brought to the disk, where a
+	// power cut leaves it (5 s).
+	SyncInterval time.Duration
 }
 
 func (c *Config) complete() error {
@@ -58,6 +63,10 @@ func (c *Config) complete() error {
 	setDefault(&c.MaxRetry, 10*time.Second)
 	setDefault(&c.Keepalive, 10*time.Second)
 	setDefault(&c.SaveInterval, 200*time.Millisecond)
+	setDefault(&c.SyncInterval, 5*time.Second)
+	if c.Services == nil {
+		c.Services = ignoreServices{}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -89,6 +89,12 @@ type controller struct {
 
 func (c *cluster) controller(clusterName, address string) *controller {
 	c.t.Helper()
+	return c.controllerWith(clusterName, address, serve.Options{})
+}
+
+func (c *cluster) controllerWith(clusterName, address string, opts serve.Options) *controller {
+	c.t.Helper()
+	opts.RetryRefused = 50 * time.Millisecond
 	log := slog.New(slog.DiscardHandler)
 	authority, err := enroll.NewAuthority(c.caDir, clusterName, log)
 	if err != nil {
@@ -98,7 +104,7 @@ func (c *cluster) controller(clusterName, address string) *controller {
 	r.server = serve.NewServer(r.store, func(ctx context.Context) (serve.Peer, error) {
 		node, err := enroll.NodeOf(ctx, clusterName)
 		return serve.Peer{Node: node}, err
-	}, nil, serve.Options{RetryRefused: 50 * time.Millisecond}, r.registry, log)
+	}, nil, opts, r.registry, log)
 	g := grpc.NewServer(serve.GRPCOptions(credentials.NewTLS(authority.TLS()))...)
 	r.server.Register(g)
 	state.RegisterEnrollmentServer(g, enroll.NewService(authority, c, saUser, nil, log))
@@ -126,9 +132,9 @@ func (r *controller) fill(content ...state.Resource) {
 		byType[res.Type] = append(byType[res.Type], res)
 	}
 	for _, typeURL := range state.AgentTypes {
-		scope := nodeName
-		if typeURL == state.PeerNodeType {
-			scope = serve.Shared
+		scope := serve.Shared
+		if typeURL == state.LocalNodeType || typeURL == state.EndpointType {
+			scope = nodeName
 		}
 		r.store.Swap(scope, typeURL, byType[typeURL])
 	}
@@ -218,7 +224,6 @@ func (n *node) setRefuse(f func(sync.Update) error) {
 // agent is a running client.
 type agent struct {
 	t      *testing.T
-	dir    string
 	client *sync.Client
 	node   *node
 	stop   func()
@@ -248,7 +253,12 @@ func write(t *testing.T, path string, data []byte) {
 // agent starts a client with the state in dir.
 func (c *cluster) agent(dir string, n *node, addresses ...string) *agent {
 	c.t.Helper()
-	client, err := sync.New(c.config(dir), n)
+	return c.start(c.config(dir), n, addresses...)
+}
+
+func (c *cluster) start(cfg sync.Config, n *node, addresses ...string) *agent {
+	c.t.Helper()
+	client, err := sync.New(cfg, n)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -259,7 +269,7 @@ func (c *cluster) agent(dir string, n *node, addresses ...string) *agent {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- client.Run(ctx) }()
-	a := &agent{t: c.t, dir: dir, client: client, node: n}
+	a := &agent{t: c.t, client: client, node: n}
 	a.stop = stdsync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

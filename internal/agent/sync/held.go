@@ -60,7 +60,10 @@ func (h *held) with(r *discovery.DeltaDiscoveryResponse) (*held, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	next := &held{byType: maps.Clone(h.byType), known: h.known.union(set)}
+	next := &held{byType: maps.Clone(h.byType), known: h.known}
+	if r.GetSystemVersionInfo() != state.MoreFollows {
+		next.known = h.known.union(set)
+	}
 	next.byType[r.GetTypeUrl()] = rows
 	return next, nil
 }

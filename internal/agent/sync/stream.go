@@ -118,10 +118,14 @@ func (c *Client) stream(ctx context.Context, address string) (answered bool, err
 func (c *Client) subscribe(ads discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient) error {
 	h := c.current()
 	for i, typeURL := range state.AgentTypes {
+		versions := h.versions(typeURL)
+		if _, ok := kindOf(typeURL); ok {
+			versions = c.services.versions(typeURL)
+		}
 		req := &discovery.DeltaDiscoveryRequest{
 			TypeUrl:                 typeURL,
 			ResourceNamesSubscribe:  []string{"*"},
-			InitialResourceVersions: h.versions(typeURL),
+			InitialResourceVersions: versions,
 		}
 		if i == 0 {
 			req.Node = &core.Node{
@@ -169,6 +173,9 @@ func sendError(ads discovery.AggregatedDiscoveryService_DeltaAggregatedResources
 // apply brings a response into force: all of it or, as far as the client can tell,
 // nothing of it.
 func (c *Client) apply(ctx context.Context, r *discovery.DeltaDiscoveryResponse) error {
+	if _, ok := kindOf(r.GetTypeUrl()); ok {
+		return c.applyServices(ctx, r)
+	}
 	before := c.current()
 	after, err := before.with(r)
 	if err != nil {
@@ -196,7 +203,9 @@ func (c *Client) rollback(ctx context.Context, r *discovery.DeltaDiscoveryRespon
 		return cause
 	}
 	u := before.update(c.cfg.NodeName, changed)
-	u.Known = u.Known.union(changed) // the type was answered, if only with what was refused
+	if r.GetSystemVersionInfo() != state.MoreFollows {
+		u.Known = u.Known.union(changed) // the type was answered, if only with what was refused
+	}
 	if err := c.handler.Apply(ctx, u); err != nil {
 		return errors.Join(cause, fmt.Errorf("the last good state could not be put back either: %w", err))
 	}
