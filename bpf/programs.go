@@ -2,12 +2,7 @@
 
 package bpf
 
-import (
-	"maps"
-	"slices"
-
-	"github.com/cilium/ebpf"
-)
+import "github.com/cilium/ebpf"
 
 // Program is one of the pod network's programs.
 type Program struct {
@@ -32,14 +27,4 @@ func Programs() []Program {
 		all[i].Name = HookName(all[i].Hook)
 	}
 	return all
-}
-
-// SocketPrograms returns the names of the programs of a cgroup's sockets, all of the object
-// of LoadSock.
-func SocketPrograms() ([]string, error) {
-	spec, err := LoadSock()
-	if err != nil {
-		return nil, err
-	}
-	return slices.Sorted(maps.Keys(spec.Programs)), nil
 }

@@ -199,7 +199,6 @@ func (d *Datapath) settingsFor(mac [6]byte, tunnel int) load.Settings {
 		TunnelAddress: tunnelAddress(d.plan.node.Addresses, d.plan.tunnel4),
 		FlowEntries:   uint32(d.opts.FlowEntries),
 		Services:      d.opts.Services,
-		HostCookie:    d.cookie,
 		DSR:           d.opts.ServiceForwarding == ForwardDSR,
 		NodeAddress4:  d.plan.nodeAddress(true),
 		NodeAddress6:  d.plan.nodeAddress(false),

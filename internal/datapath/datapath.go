@@ -56,7 +56,6 @@ type Datapath struct {
 	nodeAddresses *table.Table[netip.Addr, bpf.NodeAddress]
 	services      *serviceTable // nil: they are left to kube-proxy
 	servicesKnown bool          // all of them have been told
-	cookie        uint64        // of the node's network namespace
 }
 
 // sizes are those of the maps.
@@ -182,9 +181,6 @@ func (d *Datapath) open(ctx context.Context, node Node) (err error) {
 		return err
 	}
 	if d.opts.Services {
-		if d.cookie, err = d.ns.Cookie(); err != nil {
-			return err
-		}
 		if d.services, err = openServices(d.maps, d.isPod); err != nil {
 			return err
 		}

@@ -75,7 +75,6 @@ func (d *Datapath) attachAll() error {
 		link.Attach(link.BestWay, d.pins.Link(TunnelDevice, "to"), s.TunnelIfindex, link.Egress, p.At(bpf.HookToOverlay)),
 		link.Attach(link.BestWay, d.pins.Link(TunnelDevice, "from"), s.TunnelIfindex, link.Ingress, p.At(bpf.HookFromOverlay)),
 		d.attachUplink(),
-		d.attachSockets(),
 	}
 	for _, ep := range d.live {
 		errs = append(errs, d.attachEndpoint(ep))

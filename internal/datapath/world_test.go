@@ -138,9 +138,6 @@ func (w *world) addNode(i int, sh shape) {
 	}
 
 	n.opts = datapath.Options{BPFFS: n.bpffs, Masquerade: true, Routing: sh.routing, Services: sh.services, ServiceForwarding: sh.forwarding, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
-	if sh.services {
-		n.opts.CgroupRoot = newCgroup(t)
-	}
 	n.spec = datapath.Node{Name: n.name}
 	if sh.has("IPv4") {
 		n.spec.PodCIDRs = append(n.spec.PodCIDRs, prefix("10.244.%d.0/24", i))

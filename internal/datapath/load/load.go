@@ -95,7 +95,6 @@ type Settings struct {
 	Services                   bool
 	DSR                        bool       // what is for a Service's backend on another node is handed on as it is
 	NodeAddress4, NodeAddress6 netip.Addr // invalid: none of that family
-	HostCookie                 uint64     // of the host's network namespace
 }
 
 // Maps are the pinned maps.
@@ -257,11 +256,7 @@ func (m *Maps) Close() error {
 }
 
 // Programs are the loaded programs.
-type Programs struct {
-	byHook map[bpf.Hook]*ebpf.Program
-	// Sockets are those of a cgroup, by name; none where Services are left to kube-proxy.
-	Sockets map[string]*ebpf.Program
-}
+type Programs struct{ byHook map[bpf.Hook]*ebpf.Program }
 
 // At returns the program of a hook.
 func (p *Programs) At(h bpf.Hook) *ebpf.Program { return p.byHook[h] }
@@ -277,40 +272,11 @@ func (m *Maps) Load(s Settings) (*Programs, error) {
 		}
 		p.byHook[one.Hook] = prog
 	}
-	if s.Services {
-		if err := m.loadSockets(p, s); err != nil {
-			p.Close()
-			return nil, fmt.Errorf("programs of sockets: %w", err)
-		}
-	}
 	return p, nil
 }
 
-func (m *Maps) loadSockets(p *Programs, s Settings) error {
-	coll, err := m.loadCollection(bpf.LoadSock, s)
-	if err != nil {
-		return err
-	}
-	defer coll.Close()
-	p.Sockets = map[string]*ebpf.Program{}
-	for name := range coll.Programs {
-		p.Sockets[name] = coll.DetachProgram(name)
-	}
-	return nil
-}
-
 func (m *Maps) loadOne(p bpf.Program, s Settings) (*ebpf.Program, error) {
-	coll, err := m.loadCollection(p.Load, s)
-	if err != nil {
-		return nil, err
-	}
-	defer coll.Close()
-	return coll.DetachProgram(p.Name), nil
-}
-
-// loadCollection loads an object with our maps.
-func (m *Maps) loadCollection(object func() (*ebpf.CollectionSpec, error), s Settings) (*ebpf.Collection, error) {
-	spec, err := object()
+	spec, err := p.Load()
 	if err != nil {
 		return nil, err
 	}
@@ -324,7 +290,12 @@ func (m *Maps) loadCollection(object func() (*ebpf.CollectionSpec, error), s Set
 			spec.Maps[name].MaxEntries = one.MaxEntries()
 		}
 	}
-	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	if err != nil {
+		return nil, err
+	}
+	defer coll.Close()
+	return coll.DetachProgram(p.Name), nil
 }
 
 // apply writes those settings that a program has.
@@ -355,7 +326,6 @@ func (s Settings) variables() map[string]any {
 		"cfg_tunnel_ipv6":    flag(s.TunnelAddress.Is6()),
 		"cfg_services":       flag(s.Services),
 		"cfg_dsr":            flag(s.DSR),
-		"cfg_host_cookie":    s.HostCookie,
 		"cfg_node4":          wordsOf(s.NodeAddress4)[3],
 		"cfg_node6":          wordsOf(s.NodeAddress6),
 	}
@@ -407,9 +377,6 @@ func matcher(p netip.Prefix) (network, mask [4]uint32) {
 // Close lets go of the programs; where they are attached they stay.
 func (p *Programs) Close() {
 	for _, one := range p.byHook {
-		one.Close()
-	}
-	for _, one := range p.Sockets {
 		one.Close()
 	}
 }
