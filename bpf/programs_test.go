@@ -32,6 +32,9 @@ func TestProgramsAreAll(t *testing.T) {
 			t.Errorf("the object of program %s does not hold it", p.Name)
 		}
 	}
+	for _, p := range bpf.SocketPrograms() {
+		got = append(got, p.Name)
+	}
 	slices.Sort(want)
 	slices.Sort(got)
 	if len(want) == 0 || !slices.Equal(got, want) {

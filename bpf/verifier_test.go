@@ -5,6 +5,9 @@ package bpf_test
 import (
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+
 	"github.com/fairlead-io/fairlead/bpf"
 )
 
@@ -36,6 +39,34 @@ func TestEveryProgramPassesTheVerifier(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSocketProgramsPassTheVerifier: every connect and every datagram with an address pays
+// for them, so they are short too.
+func TestSocketProgramsPassTheVerifier(t *testing.T) {
+	must(t, rlimit.RemoveMemlock())
+	spec, err := bpf.LoadSock()
+	must(t, err)
+	for _, m := range spec.Maps {
+		m.Pinning = ebpf.PinNone
+	}
+	coll, err := ebpf.NewCollection(spec)
+	must(t, err)
+	defer coll.Close()
+	for _, p := range bpf.SocketPrograms() {
+		info, err := coll.Programs[p.Name].Info()
+		must(t, err)
+		n, ok := info.VerifiedInstructions()
+		if !ok {
+			t.Fatalf("%s: the kernel does not say how many instructions it verified", p.Name)
+		}
+		size, err := info.TranslatedSize()
+		must(t, err)
+		t.Logf("%-12s %5d instructions, %6d verified", p.Name, size/8, n)
+		if n > mostVerified {
+			t.Errorf("%s: %d instructions verified, at most %d are wanted", p.Name, n, mostVerified)
+		}
 	}
 }
 

@@ -7,3 +7,6 @@ func WithLayout(o Options, layout int) Options {
 	o.layout = layout
 	return o
 }
+
+// CgroupRoot is the cgroup that programs at sockets are attached to.
+var CgroupRoot = cgroupRoot
