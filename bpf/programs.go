@@ -51,3 +51,7 @@ func SocketPrograms() []SocketProgram {
 		{"connect6", ebpf.AttachCGroupInet6Connect},
 	}
 }
+
+// EndingPrograms returns the names of the programs that end sockets, in the object that
+// LoadSockEnd returns: iterators over TCP and UDP sockets.
+func EndingPrograms() []string { return []string{"end_tcp", "end_udp"} }

@@ -35,6 +35,7 @@ func TestProgramsAreAll(t *testing.T) {
 	for _, p := range bpf.SocketPrograms() {
 		got = append(got, p.Name)
 	}
+	got = append(got, bpf.EndingPrograms()...)
 	slices.Sort(want)
 	slices.Sort(got)
 	if len(want) == 0 || !slices.Equal(got, want) {

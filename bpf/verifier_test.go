@@ -25,18 +25,7 @@ func TestEveryProgramPassesTheVerifier(t *testing.T) {
 			k := loadKernel(t, testFlowEntries, settings)
 			defer k.close()
 			for _, s := range bpf.Programs() {
-				info, err := k.programs[s.Hook].Info()
-				must(t, err)
-				n, ok := info.VerifiedInstructions()
-				if !ok {
-					t.Fatalf("%s: the kernel does not say how many instructions it verified", bpf.HookName(s.Hook))
-				}
-				size, err := info.TranslatedSize()
-				must(t, err)
-				t.Logf("%-12s %5d instructions, %6d verified", bpf.HookName(s.Hook), size/8, n)
-				if n > mostVerified {
-					t.Errorf("%s: %d instructions verified, at most %d are wanted", bpf.HookName(s.Hook), n, mostVerified)
-				}
+				checkVerified(t, bpf.HookName(s.Hook), k.programs[s.Hook])
 			}
 		})
 	}
@@ -46,27 +35,34 @@ func TestEveryProgramPassesTheVerifier(t *testing.T) {
 // for them, so they are short too.
 func TestSocketProgramsPassTheVerifier(t *testing.T) {
 	must(t, rlimit.RemoveMemlock())
-	spec, err := bpf.LoadSock()
-	must(t, err)
-	for _, m := range spec.Maps {
-		m.Pinning = ebpf.PinNone
+	for _, load := range []func() (*ebpf.CollectionSpec, error){bpf.LoadSock, bpf.LoadSockEnd} {
+		spec, err := load()
+		must(t, err)
+		for _, m := range spec.Maps {
+			m.Pinning = ebpf.PinNone
+		}
+		coll, err := ebpf.NewCollection(spec)
+		must(t, err)
+		defer coll.Close()
+		for name, program := range coll.Programs {
+			checkVerified(t, name, program)
+		}
 	}
-	coll, err := ebpf.NewCollection(spec)
+}
+
+func checkVerified(t *testing.T, name string, program *ebpf.Program) {
+	t.Helper()
+	info, err := program.Info()
 	must(t, err)
-	defer coll.Close()
-	for _, p := range bpf.SocketPrograms() {
-		info, err := coll.Programs[p.Name].Info()
-		must(t, err)
-		n, ok := info.VerifiedInstructions()
-		if !ok {
-			t.Fatalf("%s: the kernel does not say how many instructions it verified", p.Name)
-		}
-		size, err := info.TranslatedSize()
-		must(t, err)
-		t.Logf("%-12s %5d instructions, %6d verified", p.Name, size/8, n)
-		if n > mostVerified {
-			t.Errorf("%s: %d instructions verified, at most %d are wanted", p.Name, n, mostVerified)
-		}
+	n, ok := info.VerifiedInstructions()
+	if !ok {
+		t.Fatalf("%s: the kernel does not say how many instructions it verified", name)
+	}
+	size, err := info.TranslatedSize()
+	must(t, err)
+	t.Logf("%-12s %5d instructions, %6d verified", name, size/8, n)
+	if n > mostVerified {
+		t.Errorf("%s: %d instructions verified, at most %d are wanted", name, n, mostVerified)
 	}
 }
 

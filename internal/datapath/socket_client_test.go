@@ -32,7 +32,7 @@ type socketClient struct {
 
 // socketCommand is what a client does, socketResult what came of it.
 type socketCommand struct {
-	Do     string // tcp, connected (UDP), datagram (UDP, by an address), connects, hold, held
+	Do     string // tcp, connected (UDP), datagram (UDP, by an address), connects; hold, hold-udp, held, wait
 	To     netip.AddrPort
 	Mapped bool // a socket of IPv6 for an address of IPv4
 	Times  int
@@ -157,7 +157,7 @@ func (u *socketUser) do(cmd socketCommand, r *socketResult) error {
 			r.Counts[one.Answer]++
 		}
 		return nil
-	case "hold":
+	case "hold", "hold-udp":
 		fd, err := u.connect(cmd)
 		if err != nil {
 			return err
@@ -166,6 +166,11 @@ func (u *socketUser) do(cmd socketCommand, r *socketResult) error {
 		return ask(fd, nil, r)
 	case "held":
 		return ask(u.held, nil, r)
+	case "wait": // until something comes, or the socket ends
+		if _, _, err := unix.Recvfrom(u.held, make([]byte, 64), 0); err != nil {
+			return err
+		}
+		return io.EOF
 	}
 	return fmt.Errorf("no such command: %q", cmd.Do)
 }

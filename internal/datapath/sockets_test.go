@@ -208,6 +208,43 @@ func TestSocketsWhileServicesChange(t *testing.T) {
 	t.Logf("connections during 1,000 changes: %v", counts)
 }
 
+// TestSocketsOfGoneBackendsEnd: whoever is connected to a backend that goes is told at once, over
+// TCP and UDP, and others are not.
+func TestSocketsOfGoneBackendsEnd(t *testing.T) {
+	w := newShapedWorld(t, 1, shape{services: true})
+	one := w.nodes[0]
+	a, server := one.addPod(), one.addPod()
+	for _, f := range families {
+		goes, stays := netip.AddrPortFrom(server.ip(f), 7200), netip.AddrPortFrom(server.ip(f), 7201)
+		answerAs(t, server.space, goes, "goes")
+		answerAs(t, server.space, stays, "stays")
+		first, second := netip.AddrPortFrom(serviceIP(f, 1), 80), netip.AddrPortFrom(serviceIP(f, 2), 80)
+		one.setServices(t, clusterIP("default/goes", first, goes), clusterIP("default/stays", second, stays))
+		for name, in := range map[string]space{"pod": a.space, "host": one.space} {
+			for _, way := range []string{"hold", "hold-udp"} {
+				ended, other, direct := one.socketClient(t, in), one.socketClient(t, in), one.socketClient(t, in)
+				for c, to := range map[*socketClient]netip.AddrPort{ended: first, other: second, direct: goes} {
+					if r := c.do(socketCommand{Do: way, To: to}); r.Err != "" {
+						t.Fatalf("%s: %s to %s: %s", name, way, to, r.Err)
+					}
+				}
+				protocol := map[string]datapath.Protocol{"hold": datapath.TCP, "hold-udp": datapath.UDP}[way]
+				must(t, one.dp.UpdateServices(context.Background(), datapath.ServiceUpdate{
+					Gone: []datapath.Gone{{Address: goes.Addr(), Port: goes.Port(), Protocol: protocol}},
+				}))
+				if r := ended.do(socketCommand{Do: "wait"}); r.Errno != syscall.ECONNABORTED {
+					t.Errorf("%s %s %s: the socket of the backend that went: %q, want %q", f, name, way, r.Err, syscall.ECONNABORTED)
+				}
+				for what, c := range map[string]*socketClient{"of another backend": other, "that asked for no Service": direct} {
+					if r := c.do(socketCommand{Do: "held"}); r.Err != "" {
+						t.Errorf("%s %s %s: the socket %s: %s", f, name, way, what, r.Err)
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestSocketProgramsAttached: a restarted agent exchanges the programs in the links that are
 // there; an agent without Services, and Cleanup, leave none.
 func TestSocketProgramsAttached(t *testing.T) {

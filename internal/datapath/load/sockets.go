@@ -27,3 +27,22 @@ func (m *Maps) loadSockets(p *Programs, s Settings) error {
 	}
 	return nil
 }
+
+// LoadEnding loads the programs that end sockets of backends that are gone. The error is about
+// what the kernel lacks (Linux before 6.5), or does not know.
+func (m *Maps) LoadEnding() ([]*ebpf.Program, error) {
+	spec, err := bpf.LoadSockEnd()
+	if err != nil {
+		return nil, err
+	}
+	coll, err := m.collect(spec, Settings{})
+	if err != nil {
+		return nil, err
+	}
+	defer coll.Close()
+	var programs []*ebpf.Program
+	for _, name := range bpf.EndingPrograms() {
+		programs = append(programs, coll.DetachProgram(name))
+	}
+	return programs, nil
+}
