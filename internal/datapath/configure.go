@@ -184,7 +184,11 @@ func (d *Datapath) configureTunnel() error {
 	if err != nil {
 		return err
 	}
-	if err := d.exchangePrograms(d.settingsFor([6]byte(mac), index)); err != nil {
+	settings := d.settingsFor([6]byte(mac), index)
+	if settings.HostNetnsCookie, err = hostNetnsCookie(); err != nil {
+		return err
+	}
+	if err := d.exchangePrograms(settings); err != nil {
 		return err
 	}
 	if err := link.SetUp(d.nl, TunnelDevice); err != nil {

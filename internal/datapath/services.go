@@ -52,6 +52,7 @@ func (d *Datapath) UpdateServices(ctx context.Context, u ServiceUpdate) error {
 		}
 		err := d.services.update(u, kernelServiceMaps{d.maps})
 		d.servicesKnown = d.servicesKnown || u.Complete
+		d.ending.end(u.Gone)
 		return errors.Join(err, d.takeOver())
 	})
 }

@@ -95,6 +95,7 @@ type Settings struct {
 	Services                   bool
 	DSR                        bool       // what is for a Service's backend on another node is handed on as it is
 	NodeAddress4, NodeAddress6 netip.Addr // invalid: none of that family
+	HostNetnsCookie            uint64     // of the host's network namespace
 }
 
 // Maps are the pinned maps.
@@ -256,7 +257,10 @@ func (m *Maps) Close() error {
 }
 
 // Programs are the loaded programs.
-type Programs struct{ byHook map[bpf.Hook]*ebpf.Program }
+type Programs struct {
+	byHook  map[bpf.Hook]*ebpf.Program
+	sockets map[string]*ebpf.Program
+}
 
 // At returns the program of a hook.
 func (p *Programs) At(h bpf.Hook) *ebpf.Program { return p.byHook[h] }
@@ -272,6 +276,13 @@ func (m *Maps) Load(s Settings) (*Programs, error) {
 		}
 		p.byHook[one.Hook] = prog
 	}
+	if !s.Services {
+		return p, nil
+	}
+	if err := m.loadSockets(p, s); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("programs at sockets: %w", err)
+	}
 	return p, nil
 }
 
@@ -280,6 +291,16 @@ func (m *Maps) loadOne(p bpf.Program, s Settings) (*ebpf.Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	coll, err := m.collect(spec, s)
+	if err != nil {
+		return nil, err
+	}
+	defer coll.Close()
+	return coll.DetachProgram(p.Name), nil
+}
+
+// collect loads the programs of an object with our maps.
+func (m *Maps) collect(spec *ebpf.CollectionSpec, s Settings) (*ebpf.Collection, error) {
 	if err := s.apply(spec); err != nil {
 		return nil, err
 	}
@@ -290,12 +311,7 @@ func (m *Maps) loadOne(p bpf.Program, s Settings) (*ebpf.Program, error) {
 			spec.Maps[name].MaxEntries = one.MaxEntries()
 		}
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
-	if err != nil {
-		return nil, err
-	}
-	defer coll.Close()
-	return coll.DetachProgram(p.Name), nil
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
 }
 
 // apply writes those settings that a program has.
@@ -328,6 +344,8 @@ func (s Settings) variables() map[string]any {
 		"cfg_dsr":            flag(s.DSR),
 		"cfg_node4":          wordsOf(s.NodeAddress4)[3],
 		"cfg_node6":          wordsOf(s.NodeAddress6),
+
+		"cfg_host_netns_cookie": s.HostNetnsCookie,
 	}
 	net4, mask4 := matcher(s.Pods4)
 	vars["cfg_pods4"], vars["cfg_pods4_mask"] = net4[3], mask4[3]
@@ -377,6 +395,9 @@ func matcher(p netip.Prefix) (network, mask [4]uint32) {
 // Close lets go of the programs; where they are attached they stay.
 func (p *Programs) Close() {
 	for _, one := range p.byHook {
+		one.Close()
+	}
+	for _, one := range p.sockets {
 		one.Close()
 	}
 }
