@@ -20,6 +20,8 @@ import (
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
 	"github.com/fairlead-io/fairlead/internal/agent/node"
 	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
+	"github.com/fairlead-io/fairlead/internal/agent/service"
+	"github.com/fairlead-io/fairlead/internal/agent/servicehealth"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
 	"github.com/fairlead-io/fairlead/internal/cniapi"
 	"github.com/fairlead-io/fairlead/internal/datapath"
@@ -53,11 +55,18 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	dp := &datapathHolder{}
 	defer dp.close(log)
 	publish := func() error {
-		return errors.Join(node.WriteConf(cfg.CNIConfDir, cfg.Socket), os.WriteFile(cniapi.InForce(cfg.Socket), nil, 0o644))
+		return errors.Join(node.WriteConf(cfg.CNIConfDir, cfg.Socket, cfg.Services), os.WriteFile(cniapi.InForce(cfg.Socket), nil, 0o644))
 	}
 	var nd *node.Node
 	paths := pathmtu.New(pathmtu.Config{Network: pathmtu.Sockets{DeviceMTU: watch.DeviceMTU}, Changed: func() { nd.Nudge() }, Log: log})
 	nd = node.New(dp.opener(opts), manager, paths, publish, log)
+	serviceMetrics := newServiceMetrics(nd, dp)
+	serviceHealth := servicehealth.New(log)
+	defer serviceHealth.Close()
+	if cfg.Services {
+		nd.BalanceServices(service.New(cfg.NodeName), serviceHealth, serviceMetrics.observe)
+		manager.Watch(podWatcher{nd, log})
+	}
 
 	stream, err := agentsync.New(agentsync.Config{
 		NodeName: cfg.NodeName, ClusterName: cfg.ClusterName, AgentVersion: version.Version,
@@ -71,6 +80,9 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	}
 
 	metrics := newMetrics(manager, dp, stream, paths)
+	if cfg.Services {
+		metrics.registry.MustRegister(serviceMetrics)
+	}
 	listener, err := cniserver.Listen(cfg.Socket)
 	if err != nil {
 		return err
@@ -143,6 +155,16 @@ func (h *datapathHolder) counts() (counts, error) {
 	c.events, errs[1] = h.dp.FlowEvents()
 	c.rows, errs[2] = h.dp.FlowRows()
 	return c, errors.Join(errs[:]...)
+}
+
+// serviceUsage is how full the maps of Services are.
+func (h *datapathHolder) serviceUsage() []datapath.Usage {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.dp == nil {
+		return nil
+	}
+	return h.dp.ServiceUsage()
 }
 
 func (h *datapathHolder) close(log *slog.Logger) {

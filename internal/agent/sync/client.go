@@ -27,6 +27,10 @@ type Client struct {
 	inUse  *held // in force; replaced, never changed
 	status Status
 	dirty  chan struct{} // capacity 1: the state on disk is older than inUse
+
+	services      *serviceBook  // in force; of the goroutine that applies
+	saving        stdsync.Mutex // held to change services, and to copy them elsewhere
+	dirtyServices chan struct{} // capacity 1: the file is older than services
 }
 
 // Status is the client's connection as others may report it.
@@ -64,6 +68,9 @@ func New(cfg Config, h Handler) (*Client, error) {
 		identity: newIdentity(cfg),
 		inUse:    emptyHeld(),
 		dirty:    make(chan struct{}, 1),
+
+		services:      newServiceBook(),
+		dirtyServices: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -78,6 +85,13 @@ func (c *Client) Load() (Update, error) {
 			"file", filepath.Join(c.cfg.StateDir, stateFile), "error", err)
 		h = emptyHeld()
 	}
+	services, err := readServices(c.cfg.StateDir, c.cfg.ClusterName, c.cfg.NodeName)
+	if err != nil {
+		c.cfg.Log.Warn("the saved Services cannot be used; those in force stay so until a controller answers",
+			"file", filepath.Join(c.cfg.StateDir, serviceFile), "error", err)
+		services = newServiceBook()
+	}
+	c.services = services
 	c.mu.Lock()
 	c.inUse = h
 	c.mu.Unlock()
@@ -116,12 +130,14 @@ func (c *Client) Run(ctx context.Context) error {
 	g.Go(func() error { c.follow(ctx); return nil })
 	g.Go(func() error { c.renew(ctx); return nil })
 	g.Go(func() error { c.save(ctx); return nil })
+	g.Go(func() error { c.saveServices(ctx); return nil })
 	return g.Wait()
 }
 
 // applyLoaded brings the loaded state into force. What the handler refuses is
 // forgotten, so that the controllers send everything again.
 func (c *Client) applyLoaded(ctx context.Context) {
+	defer c.applyLoadedServices(ctx)
 	h := c.current()
 	if !h.known.Any() {
 		return
@@ -131,6 +147,17 @@ func (c *Client) applyLoaded(ctx context.Context) {
 		c.mu.Lock()
 		c.inUse = emptyHeld()
 		c.mu.Unlock()
+	}
+}
+
+func (c *Client) applyLoadedServices(ctx context.Context) {
+	u, err := c.services.everything()
+	if err == nil && len(c.services.known) > 0 {
+		err = c.handler.ApplyServices(ctx, u)
+	}
+	if err != nil {
+		c.cfg.Log.Warn("the saved Services could not be brought into force; asking for all of them again", "error", err)
+		c.services = newServiceBook()
 	}
 }
 

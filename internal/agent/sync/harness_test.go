@@ -182,6 +182,44 @@ type node struct {
 	applies int
 	refuse  func(sync.Update) error
 	changed chan struct{}
+
+	services       map[string]*state.Service
+	slices         map[string]*state.ServiceEndpoints
+	known          bool
+	refuseServices func(sync.ServiceUpdate) error
+}
+
+// ApplyServices keeps what it is told of, also of what it then refuses: to take that back
+// is the client's work.
+func (n *node) ApplyServices(_ context.Context, u sync.ServiceUpdate) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.services == nil {
+		n.services, n.slices = map[string]*state.Service{}, map[string]*state.ServiceEndpoints{}
+	}
+	for _, s := range u.Services {
+		n.services[s.GetNamespace()+"/"+s.GetName()] = s
+	}
+	for _, e := range u.Endpoints {
+		n.slices[e.GetNamespace()+"/"+e.GetName()] = e
+	}
+	for _, name := range u.RemovedServices {
+		delete(n.services, name)
+	}
+	for _, name := range u.RemovedEndpoints {
+		delete(n.slices, name)
+	}
+	n.known = u.Known
+	if n.refuseServices != nil {
+		if err := n.refuseServices(u); err != nil {
+			return err
+		}
+	}
+	select {
+	case n.changed <- struct{}{}:
+	default:
+	}
+	return nil
 }
 
 func newNode() *node { return &node{changed: make(chan struct{}, 1)} }

@@ -123,6 +123,9 @@ func (c *Client) subscribe(ads discovery.AggregatedDiscoveryService_DeltaAggrega
 			ResourceNamesSubscribe:  []string{"*"},
 			InitialResourceVersions: h.versions(typeURL),
 		}
+		if isServiceType(typeURL) {
+			req.InitialResourceVersions = c.services.versions(typeURL)
+		}
 		if i == 0 {
 			req.Node = &core.Node{
 				Id: c.cfg.NodeName, Cluster: c.cfg.ClusterName, UserAgentName: userAgent,
@@ -169,6 +172,9 @@ func sendError(ads discovery.AggregatedDiscoveryService_DeltaAggregatedResources
 // apply brings a response into force: all of it or, as far as the client can tell,
 // nothing of it.
 func (c *Client) apply(ctx context.Context, r *discovery.DeltaDiscoveryResponse) error {
+	if isServiceType(r.GetTypeUrl()) {
+		return c.applyServices(ctx, r)
+	}
 	before := c.current()
 	after, err := before.with(r)
 	if err != nil {
