@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/fairlead-io/fairlead/internal/state"
 )
 
 type deltaStream = discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
@@ -284,6 +286,9 @@ func (st *stream) pump() {
 // decided goes out in its new version; what has vanished, as a removal.
 func (st *stream) encode(sub *subscription, b *batch) *discovery.DeltaDiscoveryResponse {
 	r := &discovery.DeltaDiscoveryResponse{TypeUrl: sub.typeURL, Nonce: b.nonce}
+	if b.partial {
+		r.SystemVersionInfo = state.MoreFollows
+	}
 	for _, name := range b.names() {
 		row, ok := st.server.store.lookup(st.peer.Node, sub.typeURL, name)
 		if !ok {

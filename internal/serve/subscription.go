@@ -24,6 +24,7 @@ type batch struct {
 	sent    time.Time
 	version map[string]string // resources by name
 	removed []string
+	partial bool // more of what was there when the subscriber came follows
 }
 
 func (b *batch) names() []string {
@@ -51,6 +52,7 @@ type subscription struct {
 	dirty    map[string]struct{} // to be compared with the store
 	first    bool                // nothing has been sent yet: even an empty answer is due
 	answered bool                // the first answer was acknowledged
+	open     bool                // the last response was partial: one that is not has to follow
 	alone    bool                // whose turn it is, see nextDirty
 	unheard  map[string]struct{} // there when the subscriber came, and neither acknowledged nor refused yet
 
@@ -179,15 +181,51 @@ func (s *subscription) next() *batch {
 	if b == nil {
 		b = s.nextDirty()
 	}
-	if b == nil && !s.first {
+	owes := s.owes(b)
+	if b == nil && (owes || !s.first && !s.open) {
 		return nil
 	}
 	if b == nil {
 		b = &batch{}
 	}
-	s.first = false
+	b.partial = owes
+	s.first, s.open = false, owes
 	s.inflight = b
 	return b
+}
+
+// owes says whether, besides a batch, something is still to be sent of what was there when
+// the subscriber came.
+func (s *subscription) owes(b *batch) bool {
+	if len(s.unheard) == 0 {
+		return false
+	}
+	sent := map[string]bool{}
+	if b != nil {
+		for _, name := range b.names() {
+			sent[name] = true
+		}
+	}
+	for name := range s.unheard {
+		if !sent[name] && s.lacks(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// lacks says whether the subscriber is to be sent a name.
+func (s *subscription) lacks(name string) bool {
+	if !s.covers(name) {
+		return false
+	}
+	want, exists := s.view.version(name)
+	if r := s.refused[name]; r != nil && r.version == want && !r.trying {
+		return false
+	}
+	have, holds := s.held[name]
+	_, owed := s.owed[name]
+	return exists && (!holds || have != want) || !exists && (holds || owed)
 }
 
 // nextDirty takes the dirty names, in order and up to the bounds of a response. Names

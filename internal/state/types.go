@@ -21,6 +21,11 @@ const (
 // an agent can use them: itself, where the others are, its own pods, Services.
 var AgentTypes = []string{LocalNodeType, PeerNodeType, EndpointType, ServiceEndpointsType, ServiceType}
 
+// MoreFollows is the system_version_info of a response that does not complete its type: of
+// what was there when the subscriber came, more follows. A subscriber prunes nothing before
+// the first response without it.
+const MoreFollows = "more follows"
+
 // EndpointName is the resource name of the endpoint of a pod.
 func EndpointName(namespace, name string) string { return namespace + "/" + name }
 
