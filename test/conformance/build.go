@@ -18,10 +18,14 @@ import (
 	"github.com/fairlead-io/fairlead/test/lab/image"
 )
 
-// The names by which the specs call the image of their pods; the same image serves for both.
+// The names by which the specs call the images of their pods; one image serves for all.
 var imageNames = []string{
 	"registry.k8s.io/e2e-test-images/agnhost:2.59",
 	"registry.k8s.io/e2e-test-images/jessie-dnsutils:1.7",
+	"registry.k8s.io/e2e-test-images/busybox:1.37.0-1",
+	// Of these specs only want that they run.
+	"registry.k8s.io/e2e-test-images/nginx:1.14-4",
+	"registry.k8s.io/pause:3.10.1",
 }
 
 // basePackages are the programs that specs call in their pods, from the host's distribution.
@@ -52,7 +56,8 @@ func testImage(ctx context.Context, b build.Builder) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	archive, binary := filepath.Join(b.Dir(), "images", "agnhost.tar"), filepath.Join(b.Bin(), "agnhost")
+	names := sha256.Sum256([]byte(strings.Join(imageNames, ",")))
+	archive, binary := filepath.Join(b.Dir(), "images", fmt.Sprintf("agnhost-%x.tar", names[:4])), filepath.Join(b.Bin(), "agnhost")
 	if newest(archive, base, binary) {
 		return archive, nil
 	}
