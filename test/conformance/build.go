@@ -28,6 +28,10 @@ var imageNames = []string{
 	"registry.k8s.io/pause:3.10.1",
 }
 
+// links are names that a package's installation script would have made, or that specs call a
+// program by.
+var links = map[string]string{"/agnhost-2": "agnhost", "/usr/bin/nc": "/bin/nc.openbsd", "/usr/bin/awk": "mawk", "/usr/bin/wget": "/bin/busybox"}
+
 // basePackages are the programs that specs call in their pods, from the host's distribution.
 var basePackages = []string{
 	"bash", "bind9-dnsutils", "busybox", "ca-certificates", "coreutils", "curl", "dash", "grep", "hostname", "iproute2",
@@ -56,8 +60,8 @@ func testImage(ctx context.Context, b build.Builder) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	names := sha256.Sum256([]byte(strings.Join(imageNames, ",")))
-	archive, binary := filepath.Join(b.Dir(), "images", fmt.Sprintf("agnhost-%x.tar", names[:4])), filepath.Join(b.Bin(), "agnhost")
+	named := sha256.Sum256(fmt.Append(nil, imageNames, links)) // maps are printed in order
+	archive, binary := filepath.Join(b.Dir(), "images", fmt.Sprintf("agnhost-%x.tar", named[:4])), filepath.Join(b.Bin(), "agnhost")
 	if newest(archive, base, binary) {
 		return archive, nil
 	}
@@ -79,8 +83,7 @@ func testImage(ctx context.Context, b build.Builder) (string, error) {
 		err = image.Write(&out, image.Spec{
 			References: imageNames, Base: base, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"},
 			Files: map[string]string{"/agnhost": binary, "/etc/passwd": filepath.Join(etc, "passwd"), "/etc/group": filepath.Join(etc, "group")},
-			// The names that a package's installation script would have made.
-			Links: map[string]string{"/agnhost-2": "agnhost", "/usr/bin/nc": "/bin/nc.openbsd", "/usr/bin/awk": "mawk"},
+			Links: links,
 		})
 		if err != nil {
 			return err
