@@ -28,14 +28,13 @@ var imageNames = []string{
 	"registry.k8s.io/pause:3.10.1",
 }
 
-// links are names that a package's installation script would have made, or that specs call a
-// program by.
-var links = map[string]string{"/agnhost-2": "agnhost", "/usr/bin/nc": "/bin/nc.openbsd", "/usr/bin/awk": "mawk", "/usr/bin/wget": "/bin/busybox"}
+// links are names that a package's installation script would have made.
+var links = map[string]string{"/agnhost-2": "agnhost", "/usr/bin/nc": "/bin/nc.openbsd", "/usr/bin/awk": "mawk"}
 
 // basePackages are the programs that specs call in their pods, from the host's distribution.
 var basePackages = []string{
 	"bash", "bind9-dnsutils", "busybox", "ca-certificates", "coreutils", "curl", "dash", "grep", "hostname", "iproute2",
-	"libc-bin", "mawk", "netcat-openbsd", "sed",
+	"libc-bin", "mawk", "netcat-openbsd", "sed", "wget",
 }
 
 // testBinary builds the specs and returns the path of the program.
