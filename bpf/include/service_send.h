@@ -77,6 +77,16 @@ static __always_inline int to_stack_with(struct __sk_buff *skb, enum reason reas
 	return pass(skb, THIS_HOOK, reason);
 }
 
+/* may_exceed says whether a packet that is too large gets there in pieces all the same: routers cut
+ * up what may be, and so does the tunnel device with its own packets, but not over IPv6; who
+ * sends such packets learns from an answer too. Errors are never answered. */
+static __always_inline int may_exceed(const struct work *w, __u32 native)
+{
+	if (w->packet.flags & PACKET_ICMP_ERROR)
+		return 1;
+	return (w->packet.flags & PACKET_MAY_BE_CUT) && (native || !cfg_tunnel_ipv6);
+}
+
 /* to_other_node sends the packet to the node that has a range of pods. */
 static __noinline int to_other_node(struct __sk_buff *skb, const struct range *r)
 {
@@ -91,7 +101,7 @@ static __noinline int to_other_node(struct __sk_buff *skb, const struct range *r
 			mtu -= cfg_tunnel_ipv6 ? OVERHEAD6 : OVERHEAD4;
 		native = 0;
 	}
-	if (exceeds(skb, w->headers, mtu) && !(w->packet.flags & (PACKET_MAY_BE_CUT | PACKET_ICMP_ERROR)))
+	if (exceeds(skb, w->headers, mtu) && !may_exceed(w, native))
 		return say_size(skb, mtu);
 	w->course.path.mtu = mtu;
 	w->course.hash = w->key.sport << 16 ^ w->key.dport << 13 ^ w->key.src.word[3];
