@@ -8,6 +8,15 @@
 #include "translate.h"
 #include "translation.h"
 
+/* What a step says that leaves the rest to the next one. */
+enum {
+	TO_SEND = -22, /* by the work's row */
+	TO_REFUSE = -23,
+	TO_NODE = -24, /* that has the range in the work's course */
+	TO_TUNNEL = -25,
+	TO_LEAVE = -26, /* by the kernel's routes */
+};
+
 static __always_inline enum reason service_reason(const struct work *w)
 {
 	if (w->row.flags & TRANSLATION_FORWARD)
@@ -88,14 +97,15 @@ static __always_inline int may_exceed(const struct work *w, __u32 native)
 }
 
 /* to_other_node sends the packet to the node that has a range of pods. */
-static __noinline int to_other_node(struct __sk_buff *skb, const struct range *r)
+__noinline int to_other_node(struct __sk_buff *skb)
 {
 	struct work *w = work();
-	__u32 mtu = r->mtu, native = r->flags & RANGE_NATIVE;
+	__u32 mtu, native;
 
 	if (!w)
 		return TC_ACT_SHOT;
-	w->course.remote = r->tunnel;
+	mtu = w->course.path.mtu;
+	native = w->course.path.kind == PATH_NATIVE;
 	if (w->row.flags & TRANSLATION_FORWARD) {
 		if (native)
 			mtu -= cfg_tunnel_ipv6 ? OVERHEAD6 : OVERHEAD4;
@@ -107,9 +117,7 @@ static __noinline int to_other_node(struct __sk_buff *skb, const struct range *r
 	w->course.hash = w->key.sport << 16 ^ w->key.dport << 13 ^ w->key.src.word[3];
 	if (!(w->row.flags & TRANSLATION_FORWARD) && rewrite(skb) < 0)
 		return drop(skb, THIS_HOOK, REASON_DROP_KERNEL);
-	if (!native)
-		return through_tunnel(skb);
-	return leave(skb);
+	return native ? TO_LEAVE : TO_TUNNEL;
 }
 
 /* to_pod_here gives the packet to a pod of this node. */
@@ -141,8 +149,12 @@ __noinline int send_on(struct __sk_buff *skb)
 	if (ep && !(w->row.flags & TRANSLATION_FORWARD))
 		return to_pod_here(skb, ep);
 	r = lookup_range(&w->row.dst);
-	if (r && !(r->flags & RANGE_LOCAL))
-		return to_other_node(skb, r);
+	if (r && !(r->flags & RANGE_LOCAL)) {
+		w->course.remote = r->tunnel;
+		w->course.path.mtu = r->mtu;
+		w->course.path.kind = r->flags & RANGE_NATIVE ? PATH_NATIVE : PATH_TUNNEL;
+		return TO_NODE;
+	}
 	if (r || (w->row.flags & TRANSLATION_FORWARD))
 		return drop(skb, THIS_HOOK, REASON_DROP_UNROUTED); /* a pod that is no more */
 	if (rewrite(skb) < 0)
@@ -152,5 +164,5 @@ __noinline int send_on(struct __sk_buff *skb)
 		return to_stack_with(skb, service_reason(w));
 	if (!(w->row.flags & TRANSLATION_REPLY) && !age(skb, is_ipv4(&w->row.dst)))
 		return drop(skb, THIS_HOOK, REASON_DROP_UNROUTED);
-	return leave(skb);
+	return TO_LEAVE;
 }
