@@ -55,7 +55,7 @@ static __noinline void keep(struct __sk_buff *skb, struct course *c, const struc
 }
 
 /* admit parses a packet into the work: UNDECIDED when the other node may send it. */
-__noinline int admit(struct __sk_buff *skb)
+static __always_inline int admit(struct __sk_buff *skb)
 {
 	struct work *w = work();
 	struct range *from;

@@ -18,7 +18,7 @@ enum way {
 #define LONGEST_HEADERS 120
 
 /* admit parses a packet into the work: UNDECIDED when the pod may send it. */
-__noinline int admit(struct __sk_buff *skb)
+static __always_inline int admit(struct __sk_buff *skb)
 {
 	struct work *w = work();
 

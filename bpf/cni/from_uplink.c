@@ -105,7 +105,7 @@ static __always_inline int is_for_pods(struct __sk_buff *skb, __be16 protocol)
 
 /* admit parses a packet into the work: UNDECIDED for one that may be looked at further. What is not
  * for pods the host may judge. */
-__noinline int admit(struct __sk_buff *skb, __u32 for_pods)
+static __always_inline int admit(struct __sk_buff *skb, __u32 for_pods)
 {
 	struct work *w = work();
 	struct range *from;
