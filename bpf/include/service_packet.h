@@ -47,7 +47,7 @@ __noinline int pick_again(__u32 pool, __u32 seconds)
 		return 0;
 	key.client = w->key.src;
 	a = bpf_map_lookup_elem(&fl_affinities, &key);
-	if (!a || now - a->seen > (__u64)seconds * 1000000000 >> 30)
+	if (!a || (__s32)(now - a->seen) > (__s32)((__u64)seconds * 1000000000 >> 30))
 		return 0;
 	number = a->backend;
 	b = bpf_map_lookup_elem(&fl_backends, &number);
@@ -143,6 +143,19 @@ static __always_inline int hand_on(struct work *w)
 	return TO_SEND;
 }
 
+/* may_start says whether a packet may be the first that is met of a connection. TCP within a
+ * connection without a row is left to the host's stack, which may have translated it from its
+ * start, before Services were on here. Only where nodes answer clients directly it goes on: it
+ * may have come by another node until now. */
+static __always_inline int may_start(const struct work *w)
+{
+	if (w->key.protocol != IPPROTO_TCP || opens(w))
+		return 1;
+	if (w->tcp_flags & TCP_RST)
+		return 0;
+	return THIS_HOOK == HOOK_FROM_OVERLAY || (THIS_HOOK == HOOK_FROM_UPLINK && cfg_dsr);
+}
+
 /* start decides about the first packet of a connection: UNDECIDED when it is to no Service. */
 __noinline int start(struct __sk_buff *skb)
 {
@@ -152,7 +165,7 @@ __noinline int start(struct __sk_buff *skb)
 	struct range *from;
 	__u32 pool, affinity, hash, flags;
 
-	if (!w || (w->tcp_flags & TCP_RST))
+	if (!w || !may_start(w))
 		return UNDECIDED;
 	from = outside ? lookup_range(&w->key.src) : 0;
 	if (from && THIS_HOOK == HOOK_FROM_OVERLAY)

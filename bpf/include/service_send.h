@@ -75,6 +75,7 @@ __noinline int through_tunnel(struct __sk_buff *skb)
 	    ask_route(skb, &own, &c->remote, BPF_FIB_LOOKUP_OUTPUT, &c->path) == HOP_NONE ||
 	    add_outer(skb, &c->path, &c->remote, tunnel_source_port(c->hash), w->packet.ecn) < 0)
 		return to_device(skb, THIS_HOOK, &c->remote);
+	skb->tc_index = PAST_THE_STACK;
 	return bpf_redirect_neigh(c->path.ifindex, 0, 0, 0);
 }
 
@@ -136,6 +137,15 @@ static __noinline int to_pod_here(struct __sk_buff *skb, const struct endpoint *
 	return bpf_redirect_peer(w->course.path.ifindex, 0);
 }
 
+/* is_router says whether an address is that of this node's router. */
+static __always_inline int is_router(const struct address *a)
+{
+	if (is_ipv4(a))
+		return a->word[3] == cfg_gateway4;
+	return a->word[0] == cfg_gateway6[0] && a->word[1] == cfg_gateway6[1] && a->word[2] == cfg_gateway6[2] &&
+	       a->word[3] == cfg_gateway6[3];
+}
+
 /* send_on sends the work's packet on by its row. */
 __noinline int send_on(struct __sk_buff *skb)
 {
@@ -157,6 +167,8 @@ __noinline int send_on(struct __sk_buff *skb)
 	}
 	if (r || (w->row.flags & TRANSLATION_FORWARD))
 		return drop(skb, THIS_HOOK, REASON_DROP_UNROUTED); /* a pod that is no more */
+	if (!(w->row.flags & TRANSLATION_REPLY) && is_router(&w->row.src))
+		return drop(skb, THIS_HOOK, REASON_DROP_UNROUTED); /* a pod of a node that is not known (yet) */
 	if (rewrite(skb) < 0)
 		return drop(skb, THIS_HOOK, REASON_DROP_KERNEL);
 	/* The stack masquerades what pods send to backends outside. */
