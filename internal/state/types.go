@@ -3,6 +3,8 @@
 package state
 
 import (
+	"net/netip"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -15,14 +17,27 @@ const (
 
 	ServiceType          = "type.googleapis.com/fairlead.state.v1.Service"
 	ServiceEndpointsType = "type.googleapis.com/fairlead.state.v1.ServiceEndpoints"
+
+	AnnouncementType = "type.googleapis.com/fairlead.state.v1.Announcement"
 )
 
 // AgentTypes are the types that every agent subscribes to, in the order in which
-// an agent can use them: itself, where the others are, its own pods.
-var AgentTypes = []string{LocalNodeType, PeerNodeType, EndpointType}
+// an agent can use them: itself, where the others are, its own pods, the
+// addresses that nodes announce.
+var AgentTypes = []string{LocalNodeType, PeerNodeType, EndpointType, AnnouncementType}
 
 // EndpointName is the resource name of the endpoint of a pod.
 func EndpointName(namespace, name string) string { return namespace + "/" + name }
+
+// AddressName is the resource name of an announcement: the address (4 or 16 bytes) in
+// canonical text; empty when it is no address.
+func AddressName(packed []byte) string {
+	a, ok := netip.AddrFromSlice(packed)
+	if !ok {
+		return ""
+	}
+	return a.String()
+}
 
 // TypeURL is the type URL under which a message of this package is served.
 func TypeURL(m proto.Message) string {
