@@ -197,11 +197,16 @@ func (r *run) question(heard <-chan message) {
 }
 
 func (r *run) note(m message) {
-	if m.kind == leave {
+	switch m.kind {
+	case leave:
 		r.election.left(m.from)
-		return
+	case here:
+		r.election.heard(m.from, m.refuses)
+	case ask:
+		// It may have announced this node's addresses until now, if the network was in
+		// pieces: hosts have to hear where they are.
+		r.place.again(time.Now())
 	}
-	r.election.heard(m.from, m.refuses)
 }
 
 func (r *run) decide() {

@@ -28,10 +28,12 @@ type asker struct {
 
 // members speaks with the agents of other nodes.
 type members struct {
-	self  string
-	port  uint16
-	conn  *net.UDPConn
-	heard chan<- message // here and leave, authentic and in time
+	self string
+	port uint16
+	conn *net.UDPConn
+	// heard gets what is authentic and in time: answers, farewells, and the first question of
+	// a node that was silent.
+	heard chan<- message
 
 	mu      sync.Mutex
 	keys    [][]byte // the one in use, then the one before it
@@ -143,7 +145,7 @@ func (m *members) serve() error {
 	}
 }
 
-// receive answers a question, or returns what a peer says of itself.
+// receive answers a question, and returns what there is to note.
 func (m *members) receive(b []byte, from netip.AddrPort) (message, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -153,10 +155,12 @@ func (m *members) receive(b []byte, from netip.AddrPort) (message, bool) {
 	}
 	switch in.kind {
 	case ask:
+		silent := time.Since(m.askers[in.from].last) > deadAfter*interval
 		m.askers[in.from] = asker{at: from, nonce: in.nonce, key: key, last: time.Now()}
 		if !m.mute {
 			m.send(message{kind: here, nonce: in.nonce, from: m.self, to: in.from, refuses: m.refuses}.encode(key), from)
 		}
+		return in, silent && !m.mute
 	case here, leave:
 		// Only the answer to a question of ours counts: what was overheard before is
 		// worth nothing.

@@ -182,6 +182,13 @@ func (p *place) announce(a netip.Addr, now time.Time) bool {
 	return len(p.where[a]) > 0
 }
 
+// again tells the segments anew of all addresses.
+func (p *place) again(now time.Time) {
+	for _, h := range p.held {
+		*h = holding{since: now}
+	}
+}
+
 // check logs a fault once, until the devices are looked at again.
 func (p *place) check(err error) {
 	if err != nil && !p.told[err.Error()] {
