@@ -24,6 +24,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/controllers/addresspool"
 	"github.com/fairlead-io/fairlead/controllers/controllerslice"
 	"github.com/fairlead-io/fairlead/controllers/node"
 	"github.com/fairlead-io/fairlead/controllers/nodenetwork"
@@ -59,14 +60,24 @@ func newManager(cfg Config) (manager.Manager, error) {
 			SkipNameValidation: new(true),
 		},
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
-			&corev1.Node{}:          {Transform: node.Transform},
-			&corev1.Pod{}:           {Transform: pod.Transform(cfg.Namespace)},
-			&v1alpha1.NodeNetwork{}: {Transform: nodenetwork.Transform},
-			&discoveryv1.EndpointSlice{}: {Namespaces: map[string]cache.Config{cfg.Namespace: {
-				FieldSelector: fields.OneTermEqualSelector("metadata.name", controllerslice.Name),
-			}}},
+			&corev1.Node{}:               {Transform: node.Transform},
+			&corev1.Pod{}:                {Transform: pod.Transform(cfg.Namespace)},
+			&v1alpha1.NodeNetwork{}:      {Transform: nodenetwork.Transform},
+			&discoveryv1.EndpointSlice{}: endpointSlices(cfg),
+			&corev1.Service{}:            {Transform: addresspool.Transform},
 		}},
 	})
+}
+
+// endpointSlices are all of the cluster's if Services are Fairlead's, else only the one by
+// which agents find the controllers.
+func endpointSlices(cfg Config) cache.ByObject {
+	if cfg.Services {
+		return cache.ByObject{Transform: addresspool.Transform}
+	}
+	return cache.ByObject{Namespaces: map[string]cache.Config{cfg.Namespace: {
+		FieldSelector: fields.OneTermEqualSelector("metadata.name", controllerslice.Name),
+	}}}
 }
 
 // knownKinds maps the few kinds that the controller uses, so that it need not ask
@@ -78,8 +89,10 @@ func knownKinds() meta.RESTMapper {
 	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Event"), meta.RESTScopeNamespace)
+	m.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
 	m.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
 	m.Add(authenticationv1.SchemeGroupVersion.WithKind("TokenReview"), meta.RESTScopeRoot)
 	m.Add(v1alpha1.GroupVersion.WithKind("NodeNetwork"), meta.RESTScopeRoot)
+	m.Add(v1alpha1.GroupVersion.WithKind("AddressPool"), meta.RESTScopeRoot)
 	return m
 }

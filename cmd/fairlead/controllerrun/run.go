@@ -46,6 +46,8 @@ type Config struct {
 	ClusterName string
 	// ClusterPodCIDRs are all ranges that pods of the cluster may have.
 	ClusterPodCIDRs []string
+	// Services: Services are load-balanced by Fairlead, and get addresses from AddressPools.
+	Services bool
 	// Namespace and PodName are the controller's own.
 	Namespace, PodName string
 	// Kube is the API server and how to speak to it.
@@ -98,7 +100,7 @@ func Run(ctx context.Context, cfg Config) error {
 	reports := nodenetwork.New(nodenetwork.Config{
 		Client: mgr.GetClient(), Self: cfg.PodName, Namespace: cfg.Namespace, IsController: isController(cfg.Namespace),
 	})
-	if err := addControllers(ctx, cfg, mgr, store, reports, xds.Addr()); err != nil {
+	if err := addControllers(ctx, cfg, mgr, store, reports, authority, xds.Addr()); err != nil {
 		return errors.Join(err, xds.Close(), health.Close())
 	}
 	server := serve.NewServer(store, authenticate(cfg.ClusterName), reports, serve.Options{}, cfg.Metrics, cfg.Log)
@@ -131,7 +133,7 @@ func authenticate(cluster string) serve.Authenticate {
 
 // addControllers adds the reconcilers and, once their caches are filled, the
 // store's first content. Before that nothing is served.
-func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store *serve.Store, reports *nodenetwork.Reconciler, xds net.Addr) error {
+func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store *serve.Store, reports *nodenetwork.Reconciler, authority *enroll.Authority, xds net.Addr) error {
 	tcp, ok := xds.(*net.TCPAddr)
 	if !ok {
 		return fmt.Errorf("flag --listen: %s is no TCP address", xds)
@@ -139,7 +141,9 @@ func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store 
 	nodes := &node.Reconciler{Client: mgr.GetClient(), Store: store, ClusterPodCIDRs: cfg.ClusterPodCIDRs, Built: func(m model.Nodes) { reports.SetModel(m) }}
 	pods := &pod.Reconciler{Client: mgr.GetClient(), Store: store}
 	slice := &controllerslice.Reconciler{Client: mgr.GetClient(), Namespace: cfg.Namespace, Port: int32(tcp.Port)}
+	syncAnnouncements, err := addPools(ctx, cfg, mgr, store, authority)
 	return errors.Join(
+		err,
 		nodes.SetupWithManager(mgr),
 		pods.SetupWithManager(ctx, mgr),
 		slice.SetupWithManager(mgr),
@@ -152,6 +156,9 @@ func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store 
 				return err
 			}
 			if err := pods.SyncAll(ctx); err != nil {
+				return err
+			}
+			if err := syncAnnouncements(ctx); err != nil {
 				return err
 			}
 			store.SetReady()
