@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
+	"github.com/fairlead-io/fairlead/internal/agent/announce"
 	"github.com/fairlead-io/fairlead/internal/agent/cniserver"
 	"github.com/fairlead-io/fairlead/internal/agent/discovery"
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
@@ -68,10 +69,11 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 		manager.Watch(podWatcher{nd, log})
 	}
 
+	announcer := announce.New(announce.Config{Node: cfg.NodeName, DevicesOf: watch.DevicesOf, Log: log})
 	stream, err := agentsync.New(agentsync.Config{
 		NodeName: cfg.NodeName, ClusterName: cfg.ClusterName, AgentVersion: version.Version,
 		StateDir: cfg.StateDir, TokenFile: cfg.TokenFile, RootsFile: cfg.TrustFile, Log: log,
-	}, nd)
+	}, announcing{nd, announcer})
 	if err != nil {
 		return err
 	}
@@ -97,14 +99,15 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	g.Go(func() error { return stream.Run(ctx) })
 	g.Go(func() error { return nd.Run(ctx) })
 	g.Go(func() error { return paths.Run(ctx) })
-	g.Go(func() error { return watchMachine(ctx, nd, paths, log) })
+	g.Go(func() error { return announcer.Run(ctx) })
+	g.Go(func() error { return watchMachine(ctx, nd, paths, announcer, log) })
 	log.Info("the agent runs", "node", cfg.NodeName, "version", version.Version, "socket", cfg.Socket)
 	return g.Wait()
 }
 
 // watchMachine has the node's state repeated, and paths measured anew by an uplink whose
 // MTU changed, when the machine's network becomes another one.
-func watchMachine(ctx context.Context, nd *node.Node, paths *pathmtu.Prober, log *slog.Logger) error {
+func watchMachine(ctx context.Context, nd *node.Node, paths *pathmtu.Prober, announcer *announce.Announcer, log *slog.Logger) error {
 	ns, err := netns.Current()
 	if err != nil {
 		return err
@@ -113,6 +116,7 @@ func watchMachine(ctx context.Context, nd *node.Node, paths *pathmtu.Prober, log
 	return watch.Run(ctx, ns, log, func() {
 		nd.Nudge()
 		paths.Recheck()
+		announcer.Recheck()
 	})
 }
 

@@ -85,6 +85,9 @@ func decode(typeURL string, res *discovery.Resource) (entry, error) {
 	case state.EndpointType:
 		e := &state.Endpoint{}
 		m, name = e, func() string { return state.EndpointName(e.GetNamespace(), e.GetName()) }
+	case state.AnnouncementType:
+		a := &state.Announcement{}
+		m, name = a, func() string { return state.AddressName(a.GetAddress()) }
 	default:
 		return fail("the type is unknown to this agent")
 	}
@@ -117,6 +120,8 @@ func (h *held) differs(o *held) Types {
 		LocalNode: h.known.LocalNode != o.known.LocalNode || !same(state.LocalNodeType),
 		Peers:     h.known.Peers != o.known.Peers || !same(state.PeerNodeType),
 		Endpoints: h.known.Endpoints != o.known.Endpoints || !same(state.EndpointType),
+
+		Announcements: h.known.Announcements != o.known.Announcements || !same(state.AnnouncementType),
 	}
 }
 
@@ -127,6 +132,8 @@ func (h *held) update(node string, changed Types) Update {
 		Endpoints: make(map[string]*state.Endpoint, len(h.byType[state.EndpointType])),
 		Changed:   changed,
 		Known:     h.known,
+
+		Announcements: make(map[string]*state.Announcement, len(h.byType[state.AnnouncementType])),
 	}
 	if e, ok := h.byType[state.LocalNodeType][node]; ok {
 		u.LocalNode = e.message.(*state.LocalNode)
@@ -136,6 +143,9 @@ func (h *held) update(node string, changed Types) Update {
 	}
 	for name, e := range h.byType[state.EndpointType] {
 		u.Endpoints[name] = e.message.(*state.Endpoint)
+	}
+	for name, e := range h.byType[state.AnnouncementType] {
+		u.Announcements[name] = e.message.(*state.Announcement)
 	}
 	return u
 }
