@@ -124,9 +124,17 @@ test-e2e: deps images images-next lab-build ## The lab, end to end: install, mat
 	go test -count=1 -timeout 30m -v ./test/e2e
 
 .PHONY: test-conformance
-test-conformance: deps images lab-build ## Kubernetes' own network specs on alpha and bravo (root).
+test-conformance: deps images lab-build ## Kubernetes' own network specs on alpha and bravo, those about Services in short (root).
 	go run ./test/demo
-	go run ./test/conformance/cmd/conformance
+	go run ./test/conformance/cmd/conformance --set short --parallel 3
+	$(LAB) down
+
+.PHONY: conformance-services
+conformance-services: export LAB_CLUSTERS := alpha
+conformance-services: export LAB_NODES := 6
+conformance-services: deps images lab-build ## All of Kubernetes' own specs about Services, on six nodes in three zones (root, 20 minutes).
+	go run ./test/demo
+	go run ./test/conformance/cmd/conformance --set services --parallel 6 --timeout 60m
 	$(LAB) down
 
 .PHONY: bench

@@ -42,7 +42,6 @@ const (
 	FromUplinkVarCfgFlowMask      = "cfg_flow_mask"
 	FromUplinkVarCfgGateway4      = "cfg_gateway4"
 	FromUplinkVarCfgGateway6      = "cfg_gateway6"
-	FromUplinkVarCfgHostCookie    = "cfg_host_cookie"
 	FromUplinkVarCfgNode4         = "cfg_node4"
 	FromUplinkVarCfgNode6         = "cfg_node6"
 	FromUplinkVarCfgPods4         = "cfg_pods4"
@@ -139,7 +138,6 @@ type FromUplinkVariableSpecs struct {
 	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
-	CfgHostCookie    *ebpf.VariableSpec `ebpf:"cfg_host_cookie"`
 	CfgNode4         *ebpf.VariableSpec `ebpf:"cfg_node4"`
 	CfgNode6         *ebpf.VariableSpec `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
@@ -233,7 +231,6 @@ type FromUplinkVariables struct {
 	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
-	CfgHostCookie    *ebpf.Variable `ebpf:"cfg_host_cookie"`
 	CfgNode4         *ebpf.Variable `ebpf:"cfg_node4"`
 	CfgNode6         *ebpf.Variable `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`

@@ -10,3 +10,4 @@ package bpf
 //go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types FromUplink cni/from_uplink.c -- -Iinclude
 //go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types ToUplink cni/to_uplink.c -- -Iinclude
 //go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types Sock cni/sock.c -- -Iinclude
+//go:generate go tool bpf2go -cc clang-19 -target bpfel -cflags "-O2 -g -Wall -Werror -mcpu=v3" -no-global-types SockEnd cni/sock_end.c -- -Iinclude

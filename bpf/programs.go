@@ -2,12 +2,7 @@
 
 package bpf
 
-import (
-	"maps"
-	"slices"
-
-	"github.com/cilium/ebpf"
-)
+import "github.com/cilium/ebpf"
 
 // Program is one of the pod network's programs.
 type Program struct {
@@ -34,12 +29,29 @@ func Programs() []Program {
 	return all
 }
 
-// SocketPrograms returns the names of the programs of a cgroup's sockets, all of the object
-// of LoadSock.
-func SocketPrograms() ([]string, error) {
-	spec, err := LoadSock()
-	if err != nil {
-		return nil, err
-	}
-	return slices.Sorted(maps.Keys(spec.Programs)), nil
+// SocketProgram is one of the programs at the sockets of a cgroup. All are in the object
+// that LoadSock returns.
+type SocketProgram struct {
+	// Name is that of the program in its object, and of its hook.
+	Name   string
+	Attach ebpf.AttachType
 }
+
+// SocketPrograms returns all programs at sockets, in the order in which they are attached:
+// what hides a translation comes before what makes it.
+func SocketPrograms() []SocketProgram {
+	return []SocketProgram{
+		{"getpeername4", ebpf.AttachCgroupInet4GetPeername},
+		{"getpeername6", ebpf.AttachCgroupInet6GetPeername},
+		{"recvmsg4", ebpf.AttachCGroupUDP4Recvmsg},
+		{"recvmsg6", ebpf.AttachCGroupUDP6Recvmsg},
+		{"sendmsg4", ebpf.AttachCGroupUDP4Sendmsg},
+		{"sendmsg6", ebpf.AttachCGroupUDP6Sendmsg},
+		{"connect4", ebpf.AttachCGroupInet4Connect},
+		{"connect6", ebpf.AttachCGroupInet6Connect},
+	}
+}
+
+// EndingPrograms returns the names of the programs that end sockets, in the object that
+// LoadSockEnd returns: iterators over TCP and UDP sockets.
+func EndingPrograms() []string { return []string{"end_tcp", "end_udp"} }

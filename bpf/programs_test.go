@@ -32,6 +32,10 @@ func TestProgramsAreAll(t *testing.T) {
 			t.Errorf("the object of program %s does not hold it", p.Name)
 		}
 	}
+	for _, p := range bpf.SocketPrograms() {
+		got = append(got, p.Name)
+	}
+	got = append(got, bpf.EndingPrograms()...)
 	slices.Sort(want)
 	slices.Sort(got)
 	if len(want) == 0 || !slices.Equal(got, want) {

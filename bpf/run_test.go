@@ -64,10 +64,16 @@ type kernel struct {
 
 func newKernel(t testing.TB) *kernel {
 	t.Helper()
+	return newKernelWith(t, nil)
+}
+
+// newKernelWith makes the tests' world for programs of other settings.
+func newKernelWith(t testing.TB, settings map[string]any) *kernel {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("loads eBPF programs: run it as root (make test-bpf)")
 	}
-	k := loadKernel(t, testFlowEntries, nil)
+	k := loadKernel(t, testFlowEntries, settings)
 	t.Cleanup(k.close)
 	k.put("fl_state", uint32(0), bpf.State{Seed: testSeed, Epoch: 1})
 	k.put("fl_peers", bpf.AddressOf(node4), bpf.Peer{Known: 1})

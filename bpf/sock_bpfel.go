@@ -16,53 +16,35 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	SockMapFlAffinities     = "fl_affinities"
-	SockMapFlBackends       = "fl_backends"
-	SockMapFlConnections    = "fl_connections"
-	SockMapFlEndpoints      = "fl_endpoints"
-	SockMapFlFlowEvents     = "fl_flow_events"
-	SockMapFlFragments      = "fl_fragments"
-	SockMapFlFrontends      = "fl_frontends"
-	SockMapFlGone           = "fl_gone"
-	SockMapFlMetrics        = "fl_metrics"
-	SockMapFlNodeAddrs      = "fl_node_addrs"
-	SockMapFlPeers          = "fl_peers"
-	SockMapFlPools          = "fl_pools"
-	SockMapFlRanges         = "fl_ranges"
-	SockMapFlSlots          = "fl_slots"
-	SockMapFlSockOrigins    = "fl_sock_origins"
-	SockMapFlSrcRanges      = "fl_src_ranges"
-	SockMapFlState          = "fl_state"
-	SockMapFlTranslations   = "fl_translations"
-	SockMapFlUdpOrigins     = "fl_udp_origins"
-	SockMapFlViaStack       = "fl_via_stack"
-	SockProgSockConnect4    = "sock_connect4"
-	SockProgSockConnect6    = "sock_connect6"
-	SockProgSockGetpeer4    = "sock_getpeer4"
-	SockProgSockGetpeer6    = "sock_getpeer6"
-	SockProgSockRecvmsg4    = "sock_recvmsg4"
-	SockProgSockRecvmsg6    = "sock_recvmsg6"
-	SockProgSockSendmsg4    = "sock_sendmsg4"
-	SockProgSockSendmsg6    = "sock_sendmsg6"
-	SockVarCfgDsr           = "cfg_dsr"
-	SockVarCfgFlowMask      = "cfg_flow_mask"
-	SockVarCfgGateway4      = "cfg_gateway4"
-	SockVarCfgGateway6      = "cfg_gateway6"
-	SockVarCfgHostCookie    = "cfg_host_cookie"
-	SockVarCfgNode4         = "cfg_node4"
-	SockVarCfgNode6         = "cfg_node6"
-	SockVarCfgPods4         = "cfg_pods4"
-	SockVarCfgPods4Mask     = "cfg_pods4_mask"
-	SockVarCfgPods6         = "cfg_pods6"
-	SockVarCfgPods6Mask     = "cfg_pods6_mask"
-	SockVarCfgRouterMac     = "cfg_router_mac"
-	SockVarCfgServices      = "cfg_services"
-	SockVarCfgTunnelAddress = "cfg_tunnel_address"
-	SockVarCfgTunnelIfindex = "cfg_tunnel_ifindex"
-	SockVarCfgTunnelIpv6    = "cfg_tunnel_ipv6"
-	SockVarCfgTunnelPort    = "cfg_tunnel_port"
-	SockVarCfgUplinkIfindex = "cfg_uplink_ifindex"
-	SockVarCfgVni           = "cfg_vni"
+	SockMapFlAffinities       = "fl_affinities"
+	SockMapFlBackends         = "fl_backends"
+	SockMapFlConnections      = "fl_connections"
+	SockMapFlEndpoints        = "fl_endpoints"
+	SockMapFlFlowEvents       = "fl_flow_events"
+	SockMapFlFragments        = "fl_fragments"
+	SockMapFlFrontends        = "fl_frontends"
+	SockMapFlGone             = "fl_gone"
+	SockMapFlMetrics          = "fl_metrics"
+	SockMapFlNodeAddrs        = "fl_node_addrs"
+	SockMapFlPeers            = "fl_peers"
+	SockMapFlPools            = "fl_pools"
+	SockMapFlRanges           = "fl_ranges"
+	SockMapFlSlots            = "fl_slots"
+	SockMapFlSockOrigins      = "fl_sock_origins"
+	SockMapFlSrcRanges        = "fl_src_ranges"
+	SockMapFlState            = "fl_state"
+	SockMapFlTranslations     = "fl_translations"
+	SockMapFlUdpOrigins       = "fl_udp_origins"
+	SockMapFlViaStack         = "fl_via_stack"
+	SockProgConnect4          = "connect4"
+	SockProgConnect6          = "connect6"
+	SockProgGetpeername4      = "getpeername4"
+	SockProgGetpeername6      = "getpeername6"
+	SockProgRecvmsg4          = "recvmsg4"
+	SockProgRecvmsg6          = "recvmsg6"
+	SockProgSendmsg4          = "sendmsg4"
+	SockProgSendmsg6          = "sendmsg6"
+	SockVarCfgHostNetnsCookie = "cfg_host_netns_cookie"
 )
 
 // LoadSock returns the embedded CollectionSpec for Sock.
@@ -107,14 +89,14 @@ type SockSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SockProgramSpecs struct {
-	SockConnect4 *ebpf.ProgramSpec `ebpf:"sock_connect4"`
-	SockConnect6 *ebpf.ProgramSpec `ebpf:"sock_connect6"`
-	SockGetpeer4 *ebpf.ProgramSpec `ebpf:"sock_getpeer4"`
-	SockGetpeer6 *ebpf.ProgramSpec `ebpf:"sock_getpeer6"`
-	SockRecvmsg4 *ebpf.ProgramSpec `ebpf:"sock_recvmsg4"`
-	SockRecvmsg6 *ebpf.ProgramSpec `ebpf:"sock_recvmsg6"`
-	SockSendmsg4 *ebpf.ProgramSpec `ebpf:"sock_sendmsg4"`
-	SockSendmsg6 *ebpf.ProgramSpec `ebpf:"sock_sendmsg6"`
+	Connect4     *ebpf.ProgramSpec `ebpf:"connect4"`
+	Connect6     *ebpf.ProgramSpec `ebpf:"connect6"`
+	Getpeername4 *ebpf.ProgramSpec `ebpf:"getpeername4"`
+	Getpeername6 *ebpf.ProgramSpec `ebpf:"getpeername6"`
+	Recvmsg4     *ebpf.ProgramSpec `ebpf:"recvmsg4"`
+	Recvmsg6     *ebpf.ProgramSpec `ebpf:"recvmsg6"`
+	Sendmsg4     *ebpf.ProgramSpec `ebpf:"sendmsg4"`
+	Sendmsg6     *ebpf.ProgramSpec `ebpf:"sendmsg6"`
 }
 
 // SockMapSpecs contains maps before they are loaded into the kernel.
@@ -147,25 +129,7 @@ type SockMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SockVariableSpecs struct {
-	CfgDsr           *ebpf.VariableSpec `ebpf:"cfg_dsr"`
-	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
-	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
-	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
-	CfgHostCookie    *ebpf.VariableSpec `ebpf:"cfg_host_cookie"`
-	CfgNode4         *ebpf.VariableSpec `ebpf:"cfg_node4"`
-	CfgNode6         *ebpf.VariableSpec `ebpf:"cfg_node6"`
-	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
-	CfgPods4Mask     *ebpf.VariableSpec `ebpf:"cfg_pods4_mask"`
-	CfgPods6         *ebpf.VariableSpec `ebpf:"cfg_pods6"`
-	CfgPods6Mask     *ebpf.VariableSpec `ebpf:"cfg_pods6_mask"`
-	CfgRouterMac     *ebpf.VariableSpec `ebpf:"cfg_router_mac"`
-	CfgServices      *ebpf.VariableSpec `ebpf:"cfg_services"`
-	CfgTunnelAddress *ebpf.VariableSpec `ebpf:"cfg_tunnel_address"`
-	CfgTunnelIfindex *ebpf.VariableSpec `ebpf:"cfg_tunnel_ifindex"`
-	CfgTunnelIpv6    *ebpf.VariableSpec `ebpf:"cfg_tunnel_ipv6"`
-	CfgTunnelPort    *ebpf.VariableSpec `ebpf:"cfg_tunnel_port"`
-	CfgUplinkIfindex *ebpf.VariableSpec `ebpf:"cfg_uplink_ifindex"`
-	CfgVni           *ebpf.VariableSpec `ebpf:"cfg_vni"`
+	CfgHostNetnsCookie *ebpf.VariableSpec `ebpf:"cfg_host_netns_cookie"`
 }
 
 // SockObjects contains all objects after they have been loaded into the kernel.
@@ -239,51 +203,33 @@ func (m *SockMaps) Close() error {
 //
 // It can be passed to LoadSockObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SockVariables struct {
-	CfgDsr           *ebpf.Variable `ebpf:"cfg_dsr"`
-	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
-	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
-	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
-	CfgHostCookie    *ebpf.Variable `ebpf:"cfg_host_cookie"`
-	CfgNode4         *ebpf.Variable `ebpf:"cfg_node4"`
-	CfgNode6         *ebpf.Variable `ebpf:"cfg_node6"`
-	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`
-	CfgPods4Mask     *ebpf.Variable `ebpf:"cfg_pods4_mask"`
-	CfgPods6         *ebpf.Variable `ebpf:"cfg_pods6"`
-	CfgPods6Mask     *ebpf.Variable `ebpf:"cfg_pods6_mask"`
-	CfgRouterMac     *ebpf.Variable `ebpf:"cfg_router_mac"`
-	CfgServices      *ebpf.Variable `ebpf:"cfg_services"`
-	CfgTunnelAddress *ebpf.Variable `ebpf:"cfg_tunnel_address"`
-	CfgTunnelIfindex *ebpf.Variable `ebpf:"cfg_tunnel_ifindex"`
-	CfgTunnelIpv6    *ebpf.Variable `ebpf:"cfg_tunnel_ipv6"`
-	CfgTunnelPort    *ebpf.Variable `ebpf:"cfg_tunnel_port"`
-	CfgUplinkIfindex *ebpf.Variable `ebpf:"cfg_uplink_ifindex"`
-	CfgVni           *ebpf.Variable `ebpf:"cfg_vni"`
+	CfgHostNetnsCookie *ebpf.Variable `ebpf:"cfg_host_netns_cookie"`
 }
 
 // SockPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadSockObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SockPrograms struct {
-	SockConnect4 *ebpf.Program `ebpf:"sock_connect4"`
-	SockConnect6 *ebpf.Program `ebpf:"sock_connect6"`
-	SockGetpeer4 *ebpf.Program `ebpf:"sock_getpeer4"`
-	SockGetpeer6 *ebpf.Program `ebpf:"sock_getpeer6"`
-	SockRecvmsg4 *ebpf.Program `ebpf:"sock_recvmsg4"`
-	SockRecvmsg6 *ebpf.Program `ebpf:"sock_recvmsg6"`
-	SockSendmsg4 *ebpf.Program `ebpf:"sock_sendmsg4"`
-	SockSendmsg6 *ebpf.Program `ebpf:"sock_sendmsg6"`
+	Connect4     *ebpf.Program `ebpf:"connect4"`
+	Connect6     *ebpf.Program `ebpf:"connect6"`
+	Getpeername4 *ebpf.Program `ebpf:"getpeername4"`
+	Getpeername6 *ebpf.Program `ebpf:"getpeername6"`
+	Recvmsg4     *ebpf.Program `ebpf:"recvmsg4"`
+	Recvmsg6     *ebpf.Program `ebpf:"recvmsg6"`
+	Sendmsg4     *ebpf.Program `ebpf:"sendmsg4"`
+	Sendmsg6     *ebpf.Program `ebpf:"sendmsg6"`
 }
 
 func (p *SockPrograms) Close() error {
 	return _SockClose(
-		p.SockConnect4,
-		p.SockConnect6,
-		p.SockGetpeer4,
-		p.SockGetpeer6,
-		p.SockRecvmsg4,
-		p.SockRecvmsg6,
-		p.SockSendmsg4,
-		p.SockSendmsg6,
+		p.Connect4,
+		p.Connect6,
+		p.Getpeername4,
+		p.Getpeername6,
+		p.Recvmsg4,
+		p.Recvmsg6,
+		p.Sendmsg4,
+		p.Sendmsg6,
 	)
 }
 

@@ -41,7 +41,6 @@ const (
 	ToOverlayVarCfgFlowMask      = "cfg_flow_mask"
 	ToOverlayVarCfgGateway4      = "cfg_gateway4"
 	ToOverlayVarCfgGateway6      = "cfg_gateway6"
-	ToOverlayVarCfgHostCookie    = "cfg_host_cookie"
 	ToOverlayVarCfgNode4         = "cfg_node4"
 	ToOverlayVarCfgNode6         = "cfg_node6"
 	ToOverlayVarCfgPods4         = "cfg_pods4"
@@ -137,7 +136,6 @@ type ToOverlayVariableSpecs struct {
 	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
-	CfgHostCookie    *ebpf.VariableSpec `ebpf:"cfg_host_cookie"`
 	CfgNode4         *ebpf.VariableSpec `ebpf:"cfg_node4"`
 	CfgNode6         *ebpf.VariableSpec `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
@@ -229,7 +227,6 @@ type ToOverlayVariables struct {
 	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
-	CfgHostCookie    *ebpf.Variable `ebpf:"cfg_host_cookie"`
 	CfgNode4         *ebpf.Variable `ebpf:"cfg_node4"`
 	CfgNode6         *ebpf.Variable `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`

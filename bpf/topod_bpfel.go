@@ -42,7 +42,6 @@ const (
 	ToPodVarCfgFlowMask      = "cfg_flow_mask"
 	ToPodVarCfgGateway4      = "cfg_gateway4"
 	ToPodVarCfgGateway6      = "cfg_gateway6"
-	ToPodVarCfgHostCookie    = "cfg_host_cookie"
 	ToPodVarCfgNode4         = "cfg_node4"
 	ToPodVarCfgNode6         = "cfg_node6"
 	ToPodVarCfgPods4         = "cfg_pods4"
@@ -139,7 +138,6 @@ type ToPodVariableSpecs struct {
 	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
-	CfgHostCookie    *ebpf.VariableSpec `ebpf:"cfg_host_cookie"`
 	CfgNode4         *ebpf.VariableSpec `ebpf:"cfg_node4"`
 	CfgNode6         *ebpf.VariableSpec `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
@@ -233,7 +231,6 @@ type ToPodVariables struct {
 	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
-	CfgHostCookie    *ebpf.Variable `ebpf:"cfg_host_cookie"`
 	CfgNode4         *ebpf.Variable `ebpf:"cfg_node4"`
 	CfgNode6         *ebpf.Variable `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`

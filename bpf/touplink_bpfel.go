@@ -42,7 +42,6 @@ const (
 	ToUplinkVarCfgFlowMask      = "cfg_flow_mask"
 	ToUplinkVarCfgGateway4      = "cfg_gateway4"
 	ToUplinkVarCfgGateway6      = "cfg_gateway6"
-	ToUplinkVarCfgHostCookie    = "cfg_host_cookie"
 	ToUplinkVarCfgNode4         = "cfg_node4"
 	ToUplinkVarCfgNode6         = "cfg_node6"
 	ToUplinkVarCfgPods4         = "cfg_pods4"
@@ -139,7 +138,6 @@ type ToUplinkVariableSpecs struct {
 	CfgFlowMask      *ebpf.VariableSpec `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.VariableSpec `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.VariableSpec `ebpf:"cfg_gateway6"`
-	CfgHostCookie    *ebpf.VariableSpec `ebpf:"cfg_host_cookie"`
 	CfgNode4         *ebpf.VariableSpec `ebpf:"cfg_node4"`
 	CfgNode6         *ebpf.VariableSpec `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.VariableSpec `ebpf:"cfg_pods4"`
@@ -233,7 +231,6 @@ type ToUplinkVariables struct {
 	CfgFlowMask      *ebpf.Variable `ebpf:"cfg_flow_mask"`
 	CfgGateway4      *ebpf.Variable `ebpf:"cfg_gateway4"`
 	CfgGateway6      *ebpf.Variable `ebpf:"cfg_gateway6"`
-	CfgHostCookie    *ebpf.Variable `ebpf:"cfg_host_cookie"`
 	CfgNode4         *ebpf.Variable `ebpf:"cfg_node4"`
 	CfgNode6         *ebpf.Variable `ebpf:"cfg_node6"`
 	CfgPods4         *ebpf.Variable `ebpf:"cfg_pods4"`

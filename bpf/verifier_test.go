@@ -5,6 +5,9 @@ package bpf_test
 import (
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+
 	"github.com/fairlead-io/fairlead/bpf"
 )
 
@@ -22,20 +25,44 @@ func TestEveryProgramPassesTheVerifier(t *testing.T) {
 			k := loadKernel(t, testFlowEntries, settings)
 			defer k.close()
 			for _, s := range bpf.Programs() {
-				info, err := k.programs[s.Hook].Info()
-				must(t, err)
-				n, ok := info.VerifiedInstructions()
-				if !ok {
-					t.Fatalf("%s: the kernel does not say how many instructions it verified", bpf.HookName(s.Hook))
-				}
-				size, err := info.TranslatedSize()
-				must(t, err)
-				t.Logf("%-12s %5d instructions, %6d verified", bpf.HookName(s.Hook), size/8, n)
-				if n > mostVerified {
-					t.Errorf("%s: %d instructions verified, at most %d are wanted", bpf.HookName(s.Hook), n, mostVerified)
-				}
+				checkVerified(t, bpf.HookName(s.Hook), k.programs[s.Hook])
 			}
 		})
+	}
+}
+
+// TestSocketProgramsPassTheVerifier: every connect and every datagram with an address pays
+// for them, so they are short too.
+func TestSocketProgramsPassTheVerifier(t *testing.T) {
+	must(t, rlimit.RemoveMemlock())
+	for _, load := range []func() (*ebpf.CollectionSpec, error){bpf.LoadSock, bpf.LoadSockEnd} {
+		spec, err := load()
+		must(t, err)
+		for _, m := range spec.Maps {
+			m.Pinning = ebpf.PinNone
+		}
+		coll, err := ebpf.NewCollection(spec)
+		must(t, err)
+		defer coll.Close()
+		for name, program := range coll.Programs {
+			checkVerified(t, name, program)
+		}
+	}
+}
+
+func checkVerified(t *testing.T, name string, program *ebpf.Program) {
+	t.Helper()
+	info, err := program.Info()
+	must(t, err)
+	n, ok := info.VerifiedInstructions()
+	if !ok {
+		t.Fatalf("%s: the kernel does not say how many instructions it verified", name)
+	}
+	size, err := info.TranslatedSize()
+	must(t, err)
+	t.Logf("%-12s %5d instructions, %6d verified", name, size/8, n)
+	if n > mostVerified {
+		t.Errorf("%s: %d instructions verified, at most %d are wanted", name, n, mostVerified)
 	}
 }
 

@@ -36,7 +36,7 @@ type ServicesSpec struct {
 
 	// backends is how many endpoints of Services a node has room for: an endpoint takes
 	// one for each port, and more where clients inside and outside the cluster are sent
-	// to different endpoints. From 1024 to 1048576, 56 bytes of the node's memory each.
+	// to different endpoints. From 1024 to 1048576, 88 bytes of the node's memory each.
 	// Default 262144.
 	// +optional
 	// +kubebuilder:default=262144

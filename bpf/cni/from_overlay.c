@@ -54,32 +54,31 @@ static __noinline void keep(struct __sk_buff *skb, struct course *c, const struc
 	remember(c);
 }
 
-/* decide finds out about a packet: UNDECIDED when it is to the pod that the path says. */
-static __noinline int decide(struct __sk_buff *skb, struct course *c)
+/* admit parses a packet into the work: UNDECIDED when the other node may send it. */
+static __always_inline int admit(struct __sk_buff *skb)
 {
 	struct work *w = work();
-	struct range *from, *to;
-	struct endpoint *ep;
-	struct packet *p;
-	int action;
+	struct range *from;
 
 	if (!w)
 		return TC_ACT_SHOT;
-	p = &w->packet;
-	if (parse(skb, p) < 0)
+	if (parse(skb, &w->packet) < 0)
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_TRUNCATED);
-	if (is_multicast(&p->dst))
+	if (is_multicast(&w->packet.dst))
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_MULTICAST);
-	from = lookup_range(&p->src);
+	from = lookup_range(&w->packet.src);
 	if (from && (from->flags & RANGE_LOCAL))
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_SOURCE);
-	if (is_stranger(&c->remote, from))
+	if (is_stranger(&w->course.remote, from))
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_STRANGER);
-	if (cfg_services) {
-		action = serve(skb);
-		if (action != UNDECIDED)
-			return action;
-	}
+	return UNDECIDED;
+}
+
+/* decide finds out about a packet: UNDECIDED when it is to the pod that the path says. */
+static __noinline int decide(struct __sk_buff *skb, const struct packet *p, struct course *c)
+{
+	struct range *to;
+	struct endpoint *ep;
 
 	ep = bpf_map_lookup_elem(&fl_endpoints, &p->dst);
 	if (!ep) {
@@ -91,7 +90,7 @@ static __noinline int decide(struct __sk_buff *skb, struct course *c)
 	}
 	/* The answer to a source that is no pod goes through the stack, which must then
 	 * have seen the question. */
-	if (!from)
+	if (!lookup_range(&p->src))
 		return to_stack(skb, REASON_STACK);
 	if (p->flags & PACKET_FRAGMENT)
 		return to_stack(skb, REASON_FRAGMENT);
@@ -116,7 +115,19 @@ int from_overlay(struct __sk_buff *skb)
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_VNI);
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return drop(skb, HOOK_FROM_OVERLAY, REASON_DROP_PROTOCOL);
-	action = decide(skb, &w->course);
+	action = admit(skb);
+	if (action == UNDECIDED && cfg_services) {
+		/* The service's steps use the course. */
+		struct address remote = w->course.remote;
+		__u32 epoch = w->course.epoch;
+
+		action = service(skb);
+		w->course.remote = remote;
+		w->course.epoch = epoch;
+	}
+	if (action != UNDECIDED)
+		return action;
+	action = decide(skb, &w->packet, &w->course);
 	if (action != UNDECIDED)
 		return action;
 	keep(skb, &w->course, s);

@@ -17,29 +17,27 @@ enum way {
 /* IP and TCP headers at their longest, for packets whose own are not known. */
 #define LONGEST_HEADERS 120
 
-/* decide finds the way of a packet for which none is remembered. */
-static __noinline int decide(struct __sk_buff *skb, struct course *c, struct ends *e)
+/* admit parses a packet into the work: UNDECIDED when the pod may send it. */
+static __always_inline int admit(struct __sk_buff *skb)
 {
 	struct work *w = work();
-	struct endpoint *ep;
-	struct packet *p;
-	struct range *r = 0;
-	int action;
 
 	if (!w)
 		return TC_ACT_SHOT;
-	p = &w->packet;
-	if (parse(skb, p) < 0)
+	if (parse(skb, &w->packet) < 0)
 		return drop(skb, HOOK_FROM_POD, REASON_DROP_TRUNCATED);
-	if (is_multicast(&p->dst))
+	if (is_multicast(&w->packet.dst))
 		return drop(skb, HOOK_FROM_POD, REASON_DROP_MULTICAST);
-	if (!owns(skb, &p->src))
+	if (!owns(skb, &w->packet.src))
 		return drop(skb, HOOK_FROM_POD, REASON_DROP_SOURCE);
-	if (cfg_services) {
-		action = serve(skb);
-		if (action != UNDECIDED)
-			return action;
-	}
+	return UNDECIDED;
+}
+
+/* decide finds the way of a packet for which none is remembered. */
+static __noinline int decide(struct __sk_buff *skb, const struct packet *p, struct course *c, struct ends *e)
+{
+	struct endpoint *ep;
+	struct range *r = 0;
 
 	ep = bpf_map_lookup_elem(&fl_endpoints, &p->dst);
 	if (!ep) {
@@ -103,52 +101,50 @@ static __always_inline int known_way(struct __sk_buff *skb, struct course *c)
 	return to_node(skb, HOOK_FROM_POD, c, HOP_KNOWN);
 }
 
-/* established sends a packet whose way is remembered: UNDECIDED for others. It is not inlined,
- * so that what it has on the stack is gone when the others are decided about. */
-__noinline int established(struct __sk_buff *skb)
+SEC("tc")
+int from_pod(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct state *s = shared_state();
 	struct course c = {};
+	struct work *w;
+	int action;
 
 	if (!s)
 		return TC_ACT_SHOT;
-	if (quick_parse(data + ETH_HLEN, end, skb->protocol, &c.packet) < 0)
-		return UNDECIDED;
-	set_course(&c, s);
-	return known_way(skb, &c);
-}
-
-SEC("tc")
-int from_pod(struct __sk_buff *skb)
-{
-	struct work *w = work();
-	int action;
-
 	/* The kernel keeps a tag apart from the packet, and would put it on the tunnel packet:
 	 * the pod would choose a VLAN of the uplink. */
 	if (skb->vlan_present)
 		return drop(skb, HOOK_FROM_POD, REASON_DROP_PROTOCOL);
-	action = established(skb);
+	if (quick_parse(data + ETH_HLEN, end, skb->protocol, &c.packet) == 0) {
+		set_course(&c, s);
+		action = known_way(skb, &c);
+		if (action != UNDECIDED)
+			return action;
+	} else if (skb->protocol == bpf_htons(ETH_P_ARP)) {
+		return answer_arp(skb);
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6) && nd_type(skb)) {
+		return answer_nd(skb);
+	} else if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)) {
+		return drop(skb, HOOK_FROM_POD, REASON_DROP_PROTOCOL);
+	}
+	w = work();
+	if (!w)
+		return TC_ACT_SHOT;
+	action = admit(skb);
+	if (action == UNDECIDED && cfg_services)
+		action = service(skb);
 	if (action != UNDECIDED)
 		return action;
-	if (skb->protocol == bpf_htons(ETH_P_ARP))
-		return answer_arp(skb);
-	if (skb->protocol == bpf_htons(ETH_P_IPV6) && nd_type(skb))
-		return answer_nd(skb);
-	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
-		return drop(skb, HOOK_FROM_POD, REASON_DROP_PROTOCOL);
-	if (!w || begin_course(skb) < 0)
-		return TC_ACT_SHOT;
-	action = decide(skb, &w->course, &w->before);
-	w->course.path.from = skb->ifindex;
-	w->course.path.checked = w->course.now;
+	action = decide(skb, &w->packet, &c, &w->before);
+	c.path.from = skb->ifindex;
+	c.path.checked = c.now;
 	if (action == WAY_NODE)
-		return start_to_node(skb, &w->course, &w->before);
+		return start_to_node(skb, &c, &w->before);
 	if (action != WAY_POD)
 		return action;
-	remember(&w->course);
-	return to_pod_peer(skb, HOOK_FROM_POD, &w->course.path);
+	remember(&c);
+	return to_pod_peer(skb, HOOK_FROM_POD, &c.path);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -1,307 +1,322 @@
-/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* What processes of the node ask of their sockets (programs of a cgroup): a socket that
- * connects to a Service connects to one of its backends instead, once, so that its packets
- * are those between any two ends. Who asks is told the address that was asked for. */
-#include "connection.h"
-#include "count.h"
-#include "parse.h"
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/* Translates a Service's address where a socket is told of it, once for each connection:
+ * packets then go straight to the backend, and nothing has to be done to any of them.
+ * Processes go on seeing the address that they asked for (getpeername, recvmsg). */
+#include "flow.h"
 #include "service.h"
+#include "sock_addr.h"
 
-/* What the programs return. */
-enum {
-	REFUSE = 0,
-	PROCEED = 1,
+char _license[] SEC("license") = "GPL";
+
+/* The cookie of the host's network namespace: what is loopback there is the node's. */
+volatile const __u64 cfg_host_netns_cookie;
+
+/* An address and port as a socket has them. */
+struct end {
+	struct address address;
+	__be16 port;
 };
 
-static __always_inline void asked4(const struct bpf_sock_addr *ctx, struct address *a)
+static __always_inline __u32 now_tick(void)
 {
-	map_ipv4(a, ctx->user_ip4);
+	return bpf_ktime_get_coarse_ns() >> 30;
 }
 
-static __always_inline void asked6(const struct bpf_sock_addr *ctx, struct address *a)
+static __always_inline int is_end(const struct end *e, const struct address *a, __be16 port)
 {
-	a->word[0] = ctx->user_ip6[0];
-	a->word[1] = ctx->user_ip6[1];
-	a->word[2] = ctx->user_ip6[2];
-	a->word[3] = ctx->user_ip6[3];
+	return e->port == port && same_address(&e->address, a);
 }
 
-static __always_inline void answer4(struct bpf_sock_addr *ctx, const struct address *a, __be16 port)
+static __always_inline void end4(const struct bpf_sock_addr *ctx, struct end *e)
 {
-	ctx->user_ip4 = a->word[3];
-	ctx->user_port = port;
+	e->address.word[0] = e->address.word[1] = 0;
+	e->address.word[2] = bpf_htonl(0xffff);
+	e->address.word[3] = ctx->user_ip4;
+	e->port = ctx->user_port;
 }
 
-static __always_inline void answer6(struct bpf_sock_addr *ctx, const struct address *a, __be16 port)
+static __always_inline void end6(const struct bpf_sock_addr *ctx, struct end *e)
 {
-	ctx->user_ip6[0] = a->word[0];
-	ctx->user_ip6[1] = a->word[1];
-	ctx->user_ip6[2] = a->word[2];
-	ctx->user_ip6[3] = a->word[3];
-	ctx->user_port = port;
+	e->address.word[0] = ctx->user_ip6[0];
+	e->address.word[1] = ctx->user_ip6[1];
+	e->address.word[2] = ctx->user_ip6[2];
+	e->address.word[3] = ctx->user_ip6[3];
+	e->port = ctx->user_port;
 }
 
-static __always_inline int is_loopback(const struct address *a)
+static __always_inline void set4(struct bpf_sock_addr *ctx, const struct end *e)
 {
+	ctx->user_ip4 = e->address.word[3];
+	ctx->user_port = e->port;
+}
+
+static __always_inline void set6(struct bpf_sock_addr *ctx, const struct end *e)
+{
+	ctx->user_ip6[0] = e->address.word[0];
+	ctx->user_ip6[1] = e->address.word[1];
+	ctx->user_ip6[2] = e->address.word[2];
+	ctx->user_ip6[3] = e->address.word[3];
+	ctx->user_port = e->port;
+}
+
+/* is_own says whether an address means the network namespace of whoever uses it: loopback, and
+ * the unspecified address, by which the kernel connects to loopback. */
+static __always_inline int is_own(const struct address *a)
+{
+	__u32 last = bpf_ntohl(a->word[3]);
+
 	if (is_ipv4_address(a))
-		return (a->word[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
-	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == 0 && a->word[3] == bpf_htonl(1);
+		return last >> 24 == 127 || last == 0;
+	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == 0 && last <= 1;
 }
 
-/* client_of fills in who a socket belongs to: the pod, by its network namespace. */
-static __always_inline void client_of(struct bpf_sock_addr *ctx, struct affinity_key *key, __u32 pool)
+static __always_inline struct frontend *frontend_of(struct bpf_sock_addr *ctx, const struct end *e)
 {
-	__u64 cookie = bpf_get_netns_cookie(ctx);
-
-	key->client.word[0] = key->client.word[1] = 0;
-	key->client.word[2] = cookie >> 32;
-	key->client.word[3] = cookie;
-	key->pool = pool;
-	key->socket = 1;
+	if (is_own(&e->address) && bpf_get_netns_cookie(ctx) != cfg_host_netns_cookie)
+		return 0;
+	return find_frontend(&e->address, e->port, ctx->protocol);
 }
 
-/* choose_again chooses the backend that the client had before, if it is still there. */
+/* choose_again looks for the backend that clients of a network namespace have had. */
 static __always_inline int choose_again(const struct affinity_key *key, __u32 seconds, struct choice *c)
 {
 	struct affinity *a = bpf_map_lookup_elem(&fl_affinities, key);
+	__u32 now = now_tick();
 	struct backend *b;
-	__u32 now = tick();
 
 	if (!a || now - a->seen > (__u64)seconds * 1000000000 >> 30)
 		return 0;
 	c->number = a->backend;
 	b = bpf_map_lookup_elem(&fl_backends, &c->number);
-	if (!b || b->pool != key->pool || !same_address(&b->address, &a->address))
+	if (!b)
 		return 0;
 	c->backend = *b;
+	barrier();
+	if (c->backend.pool != key->pool || !same_address(&c->backend.address, &a->address))
+		return 0;
 	a->seen = now;
 	return 1;
 }
 
-static __always_inline enum choice_answer choose_sticky(struct bpf_sock_addr *ctx, const struct frontend *f, __u32 hash, struct choice *c)
+/* choose_for chooses a backend of a pool for a client. */
+static __always_inline enum choice_answer choose_for(struct bpf_sock_addr *ctx, __u32 pool, __u32 affinity, __u32 hash,
+						     struct choice *c)
 {
-	struct affinity_key key;
+	struct affinity_key key = { .pool = pool, .socket = 1 };
 	enum choice_answer answer;
+	struct affinity a = {};
+	__u64 cookie;
 
-	if (!f->affinity)
-		return choose(f->inside, hash, c);
-	client_of(ctx, &key, f->inside);
-	if (choose_again(&key, f->affinity, c))
+	if (!affinity)
+		return choose(pool, hash, c);
+	cookie = bpf_get_netns_cookie(ctx);
+	key.client.word[2] = cookie >> 32;
+	key.client.word[3] = cookie;
+	if (choose_again(&key, affinity, c))
 		return CHOICE_MADE;
-	answer = choose(f->inside, hash, c);
-	if (answer == CHOICE_MADE) {
-		struct affinity a = { .backend = c->number, .seen = tick(), .address = c->backend.address };
-
-		bpf_map_update_elem(&fl_affinities, &key, &a, BPF_ANY);
-	}
+	answer = choose(pool, hash, c);
+	if (answer != CHOICE_MADE)
+		return answer;
+	a.backend = c->number;
+	a.address = c->backend.address;
+	a.seen = now_tick();
+	bpf_map_update_elem(&fl_affinities, &key, &a, BPF_ANY);
 	return answer;
 }
 
-/* frontend_of finds the Service that is asked for. */
-static __always_inline struct frontend *frontend_of(struct bpf_sock_addr *ctx, const struct address *asked)
+/* What resolve() says of an address. */
+enum resolution {
+	NO_SERVICE,
+	RESOLVED,
+	REFUSED,
+};
+
+/* resolve finds the backend for a socket that asks for an address. When its frontend was given
+ * another pool meanwhile, or the slot another backend, it looks again. */
+static __always_inline enum resolution resolve(struct bpf_sock_addr *ctx, const struct end *asked, __u32 hash, struct choice *c)
 {
-	struct frontend *f;
+	enum choice_answer answer = CHOICE_EMPTY;
+
+	for (int i = 0; i < 2; i++) {
+		struct frontend *f = frontend_of(ctx, asked);
+
+		if (!f)
+			return NO_SERVICE;
+		answer = choose_for(ctx, f->inside, f->affinity, hash + i, c);
+		if (answer == CHOICE_MADE)
+			return RESOLVED;
+	}
+	bpf_set_retval(answer == CHOICE_EMPTY ? -ECONNREFUSED : -EAGAIN);
+	return REFUSED;
+}
+
+/* on_connect is for a socket that is connected: TCP, or UDP that is. */
+static __always_inline enum resolution on_connect(struct bpf_sock_addr *ctx, struct end *e)
+{
+	struct socket_origin *origin;
+	struct choice c = {};
+	enum resolution r;
 
 	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
-		return 0;
-	f = find_frontend(asked, ctx->user_port, ctx->protocol);
-	if (f && is_loopback(asked) && bpf_get_netns_cookie(ctx) != cfg_host_cookie)
-		return 0;
-	return f;
-}
-
-/* refuse makes the call fail as if the other end had refused it. */
-static __always_inline int refuse(void)
-{
-	bpf_set_retval(-ECONNREFUSED);
-	return REFUSE;
-}
-
-/* to_backend chooses for a socket that connects, and remembers with it what was asked for. */
-static __always_inline int to_backend(struct bpf_sock_addr *ctx, const struct address *asked, struct choice *c)
-{
-	struct frontend *f = frontend_of(ctx, asked);
-	struct socket_origin *o;
-
-	if (!f)
-		return UNDECIDED;
-	if (choose_sticky(ctx, f, bpf_get_prandom_u32(), c) != CHOICE_MADE)
-		return refuse();
-	o = bpf_sk_storage_get(&fl_sock_origins, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (o) {
-		o->asked = *asked;
-		o->asked_port = ctx->user_port;
-		o->backend = c->backend.address;
-		o->backend_port = c->backend.port;
-		o->pool = c->backend.pool;
+		return NO_SERVICE;
+	r = resolve(ctx, e, bpf_get_prandom_u32(), &c);
+	if (r != RESOLVED) {
+		/* The socket may have been connected to a Service before. */
+		bpf_sk_storage_delete(&fl_sock_origins, ctx->sk);
+		return r;
 	}
-	return PROCEED;
-}
-
-SEC("cgroup/connect4")
-int sock_connect4(struct bpf_sock_addr *ctx)
-{
-	struct address asked;
-	struct choice c;
-	int answer;
-
-	asked4(ctx, &asked);
-	answer = to_backend(ctx, &asked, &c);
-	if (answer == UNDECIDED)
-		return PROCEED;
-	if (answer == PROCEED)
-		answer4(ctx, &c.backend.address, c.backend.port);
-	return answer;
-}
-
-SEC("cgroup/connect6")
-int sock_connect6(struct bpf_sock_addr *ctx)
-{
-	struct address asked;
-	struct choice c;
-	int answer;
-
-	asked6(ctx, &asked);
-	answer = to_backend(ctx, &asked, &c);
-	if (answer == UNDECIDED)
-		return PROCEED;
-	if (answer == PROCEED)
-		answer6(ctx, &c.backend.address, c.backend.port);
-	return answer;
-}
-
-/* datagram chooses for a datagram of a socket that is not connected. All of a socket go to
- * one backend as long as there is one: a question may have several. */
-static __always_inline int datagram(struct bpf_sock_addr *ctx, const struct address *asked, struct choice *c)
-{
-	struct frontend *f = frontend_of(ctx, asked);
-	struct datagram_origin o = { .asked = *asked, .port = ctx->user_port };
-	struct datagram_key key = {};
-	__u64 hash;
-
-	if (!f)
-		return UNDECIDED;
-	key.cookie = bpf_get_socket_cookie(ctx);
-	hash = key.cookie * 0x9E3779B97F4A7C15ULL;
-	if (choose_sticky(ctx, f, hash >> 32, c) != CHOICE_MADE)
-		return refuse();
-	key.backend = c->backend.address;
-	key.port = c->backend.port;
-	bpf_map_update_elem(&fl_udp_origins, &key, &o, BPF_ANY);
-	return PROCEED;
-}
-
-SEC("cgroup/sendmsg4")
-int sock_sendmsg4(struct bpf_sock_addr *ctx)
-{
-	struct address asked;
-	struct choice c;
-	int answer;
-
-	asked4(ctx, &asked);
-	answer = datagram(ctx, &asked, &c);
-	if (answer == UNDECIDED)
-		return PROCEED;
-	if (answer == PROCEED)
-		answer4(ctx, &c.backend.address, c.backend.port);
-	return answer;
-}
-
-SEC("cgroup/sendmsg6")
-int sock_sendmsg6(struct bpf_sock_addr *ctx)
-{
-	struct address asked;
-	struct choice c;
-	int answer;
-
-	asked6(ctx, &asked);
-	answer = datagram(ctx, &asked, &c);
-	if (answer == UNDECIDED)
-		return PROCEED;
-	if (answer == PROCEED)
-		answer6(ctx, &c.backend.address, c.backend.port);
-	return answer;
-}
-
-/* origin finds what the socket asked for when the other end of its connection is a backend. */
-static __always_inline struct socket_origin *origin(struct bpf_sock_addr *ctx, const struct address *peer)
-{
-	struct socket_origin *o = bpf_sk_storage_get(&fl_sock_origins, ctx->sk, 0, 0);
-
-	if (!o || o->backend_port != ctx->user_port || !same_address(&o->backend, peer))
-		return 0;
-	return o;
-}
-
-/* asked_for replaces a backend, in a, by what was asked for, and says whether it was one. */
-static __always_inline int asked_for(struct bpf_sock_addr *ctx, struct address *a, __be16 *port)
-{
-	struct socket_origin *o = origin(ctx, a);
-	struct datagram_key key = {};
-	struct datagram_origin *d;
-
-	if (o) {
-		*a = o->asked;
-		*port = o->asked_port;
-		return 1;
+	origin = bpf_sk_storage_get(&fl_sock_origins, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (origin) { /* else there was no memory, and the process sees the backend's address */
+		origin->asked = e->address;
+		origin->asked_port = e->port;
+		origin->backend = c.backend.address;
+		origin->backend_port = c.backend.port;
+		origin->pool = c.backend.pool;
 	}
+	e->address = c.backend.address;
+	e->port = c.backend.port;
+	return RESOLVED;
+}
+
+/* on_send is for a datagram with an address. All of a socket's to one address come to one
+ * backend as long as it is there, as do those of a connection. */
+static __always_inline enum resolution on_send(struct bpf_sock_addr *ctx, struct end *e)
+{
+	struct datagram_origin origin = { .asked = e->address, .port = e->port }, *had;
+	struct datagram_key key = {};
+	struct choice c = {};
+	enum resolution r;
+	struct end before;
+
 	if (ctx->protocol != IPPROTO_UDP)
-		return 0;
+		return NO_SERVICE;
 	key.cookie = bpf_get_socket_cookie(ctx);
-	key.backend = *a;
-	key.port = ctx->user_port;
-	d = bpf_map_lookup_elem(&fl_udp_origins, &key);
-	if (!d)
+	r = resolve(ctx, e, (key.cookie * 0x9E3779B97F4A7C15ULL) >> 32, &c);
+	if (r != RESOLVED)
+		return r;
+	key.backend = c.backend.address;
+	key.port = c.backend.port;
+	before = *e;
+	had = bpf_map_lookup_elem(&fl_udp_origins, &key);
+	if (!had || !is_end(&before, &had->asked, had->port))
+		bpf_map_update_elem(&fl_udp_origins, &key, &origin, BPF_ANY);
+	e->address = c.backend.address;
+	e->port = c.backend.port;
+	return RESOLVED;
+}
+
+/* as_connected gives a backend the address that the socket was connected to, if it is that
+ * backend, and says whether it is. */
+static __always_inline int as_connected(struct bpf_sock_addr *ctx, struct end *e)
+{
+	struct socket_origin *origin = bpf_sk_storage_get(&fl_sock_origins, ctx->sk, 0, 0);
+
+	if (!origin || !is_end(e, &origin->backend, origin->backend_port))
 		return 0;
-	*a = d->asked;
-	*port = d->port;
+	e->address = origin->asked;
+	e->port = origin->asked_port;
 	return 1;
 }
 
-static __always_inline int tell4(struct bpf_sock_addr *ctx)
+/* as_sent does so for a backend that datagrams with an address were sent to. */
+static __always_inline int as_sent(struct bpf_sock_addr *ctx, struct end *e)
 {
-	struct address a;
-	__be16 port;
+	struct datagram_key key = { .backend = e->address, .port = e->port };
+	struct datagram_origin *origin;
 
-	asked4(ctx, &a);
-	if (asked_for(ctx, &a, &port))
-		answer4(ctx, &a, port);
-	return PROCEED;
+	key.cookie = bpf_get_socket_cookie(ctx);
+	origin = bpf_map_lookup_elem(&fl_udp_origins, &key);
+	if (!origin)
+		return 0;
+	e->address = origin->asked;
+	e->port = origin->port;
+	return 1;
 }
 
-static __always_inline int tell6(struct bpf_sock_addr *ctx)
+SEC("cgroup/connect4") int connect4(struct bpf_sock_addr *ctx)
 {
-	struct address a;
-	__be16 port;
+	enum resolution r;
+	struct end e;
 
-	asked6(ctx, &a);
-	if (asked_for(ctx, &a, &port))
-		answer6(ctx, &a, port);
-	return PROCEED;
+	end4(ctx, &e);
+	r = on_connect(ctx, &e);
+	if (r == RESOLVED)
+		set4(ctx, &e);
+	return r == REFUSED ? SOCK_ADDR_REJECT : SOCK_ADDR_PROCEED;
 }
 
-SEC("cgroup/recvmsg4")
-int sock_recvmsg4(struct bpf_sock_addr *ctx)
+SEC("cgroup/connect6") int connect6(struct bpf_sock_addr *ctx)
 {
-	return tell4(ctx);
+	enum resolution r;
+	struct end e;
+
+	end6(ctx, &e);
+	r = on_connect(ctx, &e);
+	if (r == RESOLVED)
+		set6(ctx, &e);
+	return r == REFUSED ? SOCK_ADDR_REJECT : SOCK_ADDR_PROCEED;
 }
 
-SEC("cgroup/recvmsg6")
-int sock_recvmsg6(struct bpf_sock_addr *ctx)
+SEC("cgroup/sendmsg4") int sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return tell6(ctx);
+	enum resolution r;
+	struct end e;
+
+	end4(ctx, &e);
+	r = on_send(ctx, &e);
+	if (r == RESOLVED)
+		set4(ctx, &e);
+	return r == REFUSED ? SOCK_ADDR_REJECT : SOCK_ADDR_PROCEED;
 }
 
-SEC("cgroup/getpeername4")
-int sock_getpeer4(struct bpf_sock_addr *ctx)
+SEC("cgroup/sendmsg6") int sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return tell4(ctx);
+	enum resolution r;
+	struct end e;
+
+	end6(ctx, &e);
+	r = on_send(ctx, &e);
+	if (r == RESOLVED)
+		set6(ctx, &e);
+	return r == REFUSED ? SOCK_ADDR_REJECT : SOCK_ADDR_PROCEED;
 }
 
-SEC("cgroup/getpeername6")
-int sock_getpeer6(struct bpf_sock_addr *ctx)
+SEC("cgroup/recvmsg4") int recvmsg4(struct bpf_sock_addr *ctx)
 {
-	return tell6(ctx);
+	struct end e;
+
+	end4(ctx, &e);
+	if (as_connected(ctx, &e) || as_sent(ctx, &e))
+		set4(ctx, &e);
+	return SOCK_ADDR_PROCEED;
 }
 
-char _license[] SEC("license") = "GPL";
+SEC("cgroup/recvmsg6") int recvmsg6(struct bpf_sock_addr *ctx)
+{
+	struct end e;
+
+	end6(ctx, &e);
+	if (as_connected(ctx, &e) || as_sent(ctx, &e))
+		set6(ctx, &e);
+	return SOCK_ADDR_PROCEED;
+}
+
+SEC("cgroup/getpeername4") int getpeername4(struct bpf_sock_addr *ctx)
+{
+	struct end e;
+
+	end4(ctx, &e);
+	if (as_connected(ctx, &e))
+		set4(ctx, &e);
+	return SOCK_ADDR_PROCEED;
+}
+
+SEC("cgroup/getpeername6") int getpeername6(struct bpf_sock_addr *ctx)
+{
+	struct end e;
+
+	end6(ctx, &e);
+	if (as_connected(ctx, &e))
+		set6(ctx, &e);
+	return SOCK_ADDR_PROCEED;
+}

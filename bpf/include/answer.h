@@ -92,6 +92,19 @@ static __always_inline __u32 ip_header_size(const struct packet *p)
 	return is_ipv4(&p->src) ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 }
 
+/* ip_size is the size of an IP packet in bytes; Ethernet may have padded it. */
+static __always_inline __u32 ip_size(struct __sk_buff *skb, __u32 header)
+{
+	__be16 length = 0;
+
+	if (header == sizeof(struct iphdr)) {
+		bpf_skb_load_bytes(skb, ETH_HLEN + 2, &length, sizeof(length));
+		return bpf_ntohs(length);
+	}
+	bpf_skb_load_bytes(skb, ETH_HLEN + 4, &length, sizeof(length));
+	return header + bpf_ntohs(length);
+}
+
 /* is_plain says whether the transport header follows the IP header. */
 static __always_inline int is_plain(const struct packet *p)
 {
@@ -109,7 +122,7 @@ __noinline int reset(struct __sk_buff *skb)
 	if (!w || bpf_skb_load_bytes(skb, w->packet.transport, &tcp, sizeof(tcp)) < 0 || (tcp.flags & TCP_RST))
 		return -1;
 	size = ip_header_size(&w->packet);
-	data = skb->len - ETH_HLEN - w->headers;
+	data = ip_size(skb, size) - w->headers;
 	rst.source = tcp.dest;
 	rst.dest = tcp.source;
 	rst.data_offset = sizeof(rst) / 4 << 4;

@@ -51,7 +51,3 @@ volatile const __be32 cfg_node6[4];
 
 /* Rows of fl_connections, less one. */
 volatile const __u32 cfg_flow_mask;
-
-/* The cookie of the host's network namespace: elsewhere the loopback's addresses are a
- * pod's own. */
-volatile const __u64 cfg_host_cookie;

@@ -103,6 +103,8 @@ static __always_inline int to_node(struct __sk_buff *skb, enum hook hook, const 
 		/* It fails for a packet that is in some tunnel already. */
 		if (add_outer(skb, p, &c->remote, tunnel_source_port(c->hash), c->packet.ecn) < 0)
 			return to_device(skb, hook, &c->remote);
+		if (cfg_services)
+			skb->tc_index = PAST_THE_STACK; /* to_uplink is attached in any case */
 		count(skb, hook, REASON_TUNNEL);
 	} else {
 		if (set_macs(skb, p) < 0)

@@ -43,8 +43,3 @@ static long (*const bpf_fib_lookup)(void *ctx, struct bpf_fib_lookup *params, in
 static long (*const bpf_redirect_neigh)(__u32 ifindex, void *params, int size, __u64 flags) = (void *)152;
 static __u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)160;
 static long (*const bpf_redirect_peer)(__u32 ifindex, __u64 flags) = (void *)155;
-static __u32 (*const bpf_get_prandom_u32)(void) = (void *)7;
-static __u64 (*const bpf_get_socket_cookie)(void *ctx) = (void *)46;
-static void *(*const bpf_sk_storage_get)(void *map, void *sk, void *value, __u64 flags) = (void *)107;
-static __u64 (*const bpf_get_netns_cookie)(void *ctx) = (void *)122;
-static int (*const bpf_set_retval)(int retval) = (void *)187;

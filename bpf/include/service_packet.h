@@ -9,8 +9,6 @@
 #pragma once
 #include "service_send.h"
 
-/* What start() says when the packet goes on by the work's row. */
-#define STARTED (-20)
 
 /* client_hash is the same on all nodes. With affinity a client's port says nothing. */
 static __always_inline __u32 client_hash(const struct translation_key *k, int affinity)
@@ -49,7 +47,7 @@ __noinline int pick_again(__u32 pool, __u32 seconds)
 		return 0;
 	key.client = w->key.src;
 	a = bpf_map_lookup_elem(&fl_affinities, &key);
-	if (!a || now - a->seen > (__u64)seconds * 1000000000 >> 30)
+	if (!a || (__s32)(now - a->seen) > (__s32)((__u64)seconds * 1000000000 >> 30))
 		return 0;
 	number = a->backend;
 	b = bpf_map_lookup_elem(&fl_backends, &number);
@@ -142,7 +140,20 @@ static __always_inline int hand_on(struct work *w)
 	w->row.seen = tick();
 	w->row.pad[0] = w->row.pad[1] = w->row.pad[2] = 0;
 	bpf_map_update_elem(&fl_translations, &w->key, &w->row, BPF_ANY);
-	return STARTED;
+	return TO_SEND;
+}
+
+/* may_start says whether a packet may be the first that is met of a connection. TCP within a
+ * connection without a row is left to the host's stack, which may have translated it from its
+ * start, before Services were on here. Only where nodes answer clients directly it goes on: it
+ * may have come by another node until now. */
+static __always_inline int may_start(const struct work *w)
+{
+	if (w->key.protocol != IPPROTO_TCP || opens(w))
+		return 1;
+	if (w->tcp_flags & TCP_RST)
+		return 0;
+	return THIS_HOOK == HOOK_FROM_OVERLAY || (THIS_HOOK == HOOK_FROM_UPLINK && cfg_dsr);
 }
 
 /* start decides about the first packet of a connection: UNDECIDED when it is to no Service. */
@@ -154,7 +165,7 @@ __noinline int start(struct __sk_buff *skb)
 	struct range *from;
 	__u32 pool, affinity, hash, flags;
 
-	if (!w || (w->tcp_flags & TCP_RST))
+	if (!w || !may_start(w))
 		return UNDECIDED;
 	from = outside ? lookup_range(&w->key.src) : 0;
 	if (from && THIS_HOOK == HOOK_FROM_OVERLAY)
@@ -177,7 +188,7 @@ __noinline int start(struct __sk_buff *skb)
 		if (answer != CHOICE_MADE && outside && (flags & FRONTEND_DROP_OUTSIDE))
 			return drop(skb, THIS_HOOK, REASON_DROP_NO_BACKEND);
 		if (answer != CHOICE_MADE)
-			return refuse(skb);
+			return TO_REFUSE;
 		if (affinity)
 			note_affinity(pool);
 	}
@@ -193,7 +204,7 @@ __noinline int start(struct __sk_buff *skb)
 		return drop(skb, THIS_HOOK, REASON_DROP_UNROUTED); /* the node has no address of the family */
 	if (!begin(hash, keeps))
 		return drop(skb, THIS_HOOK, REASON_DROP_NO_PORT);
-	return STARTED;
+	return TO_SEND;
 }
 
 /* fragment_of fills k for the work's packet, which is a fragment. */
@@ -270,8 +281,8 @@ static __always_inline int is_first_fragment(const struct packet *p)
 	return (p->flags & (FIRST_OR_ONLY_FRAGMENT | PACKET_ICMP_ERROR)) == FIRST_OR_ONLY_FRAGMENT;
 }
 
-/* serve does with the work's packet, which is parsed, what its Service asks for: UNDECIDED
- * when it is of none. */
+/* serve finds the row of the work's packet, which is parsed, or makes it: UNDECIDED when it is of
+ * no Service. */
 __noinline int serve(struct __sk_buff *skb)
 {
 	struct translation *row;
@@ -296,12 +307,32 @@ __noinline int serve(struct __sk_buff *skb)
 		action = start(skb);
 		if (action == UNDECIDED && THIS_HOOK == HOOK_FROM_POD && opens(w))
 			forget_former();
-		if (action != STARTED)
+		if (action != TO_SEND)
 			return action;
 	}
 	if (is_first_fragment(&w->packet))
 		note_fragment();
-	return send_on(skb);
+	return TO_SEND;
+}
+
+/* service does with the work's packet, which is parsed, what its Service asks for: UNDECIDED when it
+ * is of none. Its steps are called from here and not from one another, as each may use as much
+ * of the stack as is left. */
+static __always_inline int service(struct __sk_buff *skb)
+{
+	int action = serve(skb);
+
+	if (action == TO_REFUSE)
+		return refuse(skb);
+	if (action == TO_SEND)
+		action = send_on(skb);
+	if (action == TO_NODE)
+		action = to_other_node(skb);
+	if (action == TO_TUNNEL)
+		action = through_tunnel(skb);
+	else if (action == TO_LEAVE)
+		action = leave(skb);
+	return action;
 }
 
 /* answer_back translates what the host's stack sends when it is the answer of a backend on this

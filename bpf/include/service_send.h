@@ -8,6 +8,15 @@
 #include "translate.h"
 #include "translation.h"
 
+/* What a step says that leaves the rest to the next one. */
+enum {
+	TO_SEND = -22, /* by the work's row */
+	TO_REFUSE = -23,
+	TO_NODE = -24, /* that has the range in the work's course */
+	TO_TUNNEL = -25,
+	TO_LEAVE = -26, /* by the kernel's routes */
+};
+
 static __always_inline enum reason service_reason(const struct work *w)
 {
 	if (w->row.flags & TRANSLATION_FORWARD)
@@ -66,6 +75,7 @@ __noinline int through_tunnel(struct __sk_buff *skb)
 	    ask_route(skb, &own, &c->remote, BPF_FIB_LOOKUP_OUTPUT, &c->path) == HOP_NONE ||
 	    add_outer(skb, &c->path, &c->remote, tunnel_source_port(c->hash), w->packet.ecn) < 0)
 		return to_device(skb, THIS_HOOK, &c->remote);
+	skb->tc_index = PAST_THE_STACK;
 	return bpf_redirect_neigh(c->path.ifindex, 0, 0, 0);
 }
 
@@ -77,29 +87,38 @@ static __always_inline int to_stack_with(struct __sk_buff *skb, enum reason reas
 	return pass(skb, THIS_HOOK, reason);
 }
 
+/* may_exceed says whether a packet that is too large gets there in pieces all the same: routers cut
+ * up what may be, and so does the tunnel device with its own packets, but not over IPv6; who
+ * sends such packets learns from an answer too. Errors are never answered. */
+static __always_inline int may_exceed(const struct work *w, __u32 native)
+{
+	if (w->packet.flags & PACKET_ICMP_ERROR)
+		return 1;
+	return (w->packet.flags & PACKET_MAY_BE_CUT) && (native || !cfg_tunnel_ipv6);
+}
+
 /* to_other_node sends the packet to the node that has a range of pods. */
-static __noinline int to_other_node(struct __sk_buff *skb, const struct range *r)
+__noinline int to_other_node(struct __sk_buff *skb)
 {
 	struct work *w = work();
-	__u32 mtu = r->mtu, native = r->flags & RANGE_NATIVE;
+	__u32 mtu, native;
 
 	if (!w)
 		return TC_ACT_SHOT;
-	w->course.remote = r->tunnel;
+	mtu = w->course.path.mtu;
+	native = w->course.path.kind == PATH_NATIVE;
 	if (w->row.flags & TRANSLATION_FORWARD) {
 		if (native)
 			mtu -= cfg_tunnel_ipv6 ? OVERHEAD6 : OVERHEAD4;
 		native = 0;
 	}
-	if (exceeds(skb, w->headers, mtu) && !(w->packet.flags & (PACKET_MAY_BE_CUT | PACKET_ICMP_ERROR)))
+	if (exceeds(skb, w->headers, mtu) && !may_exceed(w, native))
 		return say_size(skb, mtu);
 	w->course.path.mtu = mtu;
 	w->course.hash = w->key.sport << 16 ^ w->key.dport << 13 ^ w->key.src.word[3];
 	if (!(w->row.flags & TRANSLATION_FORWARD) && rewrite(skb) < 0)
 		return drop(skb, THIS_HOOK, REASON_DROP_KERNEL);
-	if (!native)
-		return through_tunnel(skb);
-	return leave(skb);
+	return native ? TO_LEAVE : TO_TUNNEL;
 }
 
 /* to_pod_here gives the packet to a pod of this node. */
@@ -118,6 +137,15 @@ static __noinline int to_pod_here(struct __sk_buff *skb, const struct endpoint *
 	return bpf_redirect_peer(w->course.path.ifindex, 0);
 }
 
+/* is_router says whether an address is that of this node's router. */
+static __always_inline int is_router(const struct address *a)
+{
+	if (is_ipv4(a))
+		return a->word[3] == cfg_gateway4;
+	return a->word[0] == cfg_gateway6[0] && a->word[1] == cfg_gateway6[1] && a->word[2] == cfg_gateway6[2] &&
+	       a->word[3] == cfg_gateway6[3];
+}
+
 /* send_on sends the work's packet on by its row. */
 __noinline int send_on(struct __sk_buff *skb)
 {
@@ -131,10 +159,16 @@ __noinline int send_on(struct __sk_buff *skb)
 	if (ep && !(w->row.flags & TRANSLATION_FORWARD))
 		return to_pod_here(skb, ep);
 	r = lookup_range(&w->row.dst);
-	if (r && !(r->flags & RANGE_LOCAL))
-		return to_other_node(skb, r);
+	if (r && !(r->flags & RANGE_LOCAL)) {
+		w->course.remote = r->tunnel;
+		w->course.path.mtu = r->mtu;
+		w->course.path.kind = r->flags & RANGE_NATIVE ? PATH_NATIVE : PATH_TUNNEL;
+		return TO_NODE;
+	}
 	if (r || (w->row.flags & TRANSLATION_FORWARD))
 		return drop(skb, THIS_HOOK, REASON_DROP_UNROUTED); /* a pod that is no more */
+	if (!(w->row.flags & TRANSLATION_REPLY) && is_router(&w->row.src))
+		return drop(skb, THIS_HOOK, REASON_DROP_UNROUTED); /* a pod of a node that is not known (yet) */
 	if (rewrite(skb) < 0)
 		return drop(skb, THIS_HOOK, REASON_DROP_KERNEL);
 	/* The stack masquerades what pods send to backends outside. */
@@ -142,5 +176,5 @@ __noinline int send_on(struct __sk_buff *skb)
 		return to_stack_with(skb, service_reason(w));
 	if (!(w->row.flags & TRANSLATION_REPLY) && !age(skb, is_ipv4(&w->row.dst)))
 		return drop(skb, THIS_HOOK, REASON_DROP_UNROUTED);
-	return leave(skb);
+	return TO_LEAVE;
 }

@@ -336,23 +336,3 @@ struct nd_msg {
 enum {
 	ND_OPT_TARGET_LL_ADDR = 2,
 };
-
-struct bpf_sock;
-
-/* What a program at a cgroup's socket calls sees and may change. Addresses and ports are in
- * network byte order. */
-struct bpf_sock_addr {
-	__u32 user_family;
-	__u32 user_ip4;
-	__u32 user_ip6[4];
-	__u32 user_port;
-	__u32 family;
-	__u32 type;
-	__u32 protocol;
-	__u32 msg_src_ip4;
-	__u32 msg_src_ip6[4];
-	struct bpf_sock *sk;
-};
-
-#define BPF_SK_STORAGE_GET_F_CREATE 1
-#define ECONNREFUSED 111

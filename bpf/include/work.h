@@ -59,23 +59,3 @@ static __always_inline struct work *work(void)
 
 	return bpf_map_lookup_elem(&fl_work, &zero);
 }
-
-/* begin_course fills the work's course for a packet whose way is yet to be found. */
-__noinline int begin_course(struct __sk_buff *skb)
-{
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct state *s = shared_state();
-	struct work *w = work();
-	struct quick q = {};
-
-	if (!s || !w)
-		return -1;
-	w->course = (struct course){};
-	if (quick_parse(data + ETH_HLEN, end, skb->protocol, &q) < 0) {
-		w->course.packet.ecn = q.ecn;
-		return 0;
-	}
-	w->course.packet = q;
-	set_course(&w->course, s);
-	return 0;
-}

@@ -63,6 +63,11 @@ func newAgentCommand() *cobra.Command {
 	f.BoolVar(&cfg.Masquerade, "masquerade", true, "give pods' traffic to the outside the node's address")
 	f.StringSliceVar(&cfg.MasqueradeExceptions, "masquerade-exceptions", nil, "comma-separated prefixes of the outside that see pods' own addresses")
 	f.IntVar(&cfg.FlowEntries, "flow-entries", datapath.DefaultFlowEntries, "connections that the node remembers the way of: a power of two, 128 bytes each")
+	f.BoolVar(&cfg.Services, "services", false, "balance Services on this node, in kube-proxy's place")
+	f.StringVar((*string)(&cfg.ServiceForwarding), "service-forwarding", string(datapath.ForwardSNAT), "how connections from outside reach a Service's pods on other nodes: SNAT (under this node's address) or DSR (under the client's; the other node answers it)")
+	f.IntVar(&cfg.ServiceFrontends, "service-frontends", datapath.DefaultServiceFrontends, "room for addresses and ports of Services")
+	f.IntVar(&cfg.ServiceBackends, "service-backends", datapath.DefaultServiceBackends, "room for endpoints of Services")
+	f.StringVar(&cfg.CgroupRoot, "cgroup-root", "", "cgroup (version 2) of all processes that Services are balanced for; empty: the root of the one mounted at or below /sys/fs/cgroup")
 	cmd.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	cmd.AddCommand(newAgentCleanupCommand(&level), newAgentMountCommand(&level))
 	return cmd

@@ -41,7 +41,7 @@ func newControllerCommand() *cobra.Command {
 	f.StringVar(&cfg.CADir, "ca-dir", "", "folder with tls.crt, tls.key and ca.crt of Secret fairlead-cluster-ca")
 	f.StringVar(&cfg.ClusterName, "cluster-name", "", "name of the cluster, part of every identity")
 	f.StringSliceVar(&cfg.ClusterPodCIDRs, "cluster-pod-cidrs", nil, "every range that pods of the cluster may have (repeatable, or separated by commas)")
-	f.BoolVar(&cfg.Services, "services", false, "serve Services and their endpoints: the agents balance them, in kube-proxy's place")
+	f.BoolVar(&cfg.Services, "services", false, "serve Services to the agents, which balance them in kube-proxy's place, and give those of type LoadBalancer addresses")
 	f.StringVar(&cfg.Namespace, "namespace", "fairlead-system", "namespace of the controllers")
 	f.StringVar(&cfg.PodName, "pod-name", os.Getenv("POD_NAME"), "name of this controller's pod (POD_NAME)")
 	f.StringVar(&nodeName, "node-name", os.Getenv("NODE_NAME"), "name of the node, for the log (NODE_NAME)")

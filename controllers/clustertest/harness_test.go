@@ -117,7 +117,12 @@ func prepare(ctx context.Context) error {
 			{APIGroups: []string{""}, Resources: []string{"nodes", "pods"}, Verbs: []string{"get", "list", "watch"}},
 			{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}},
 			{APIGroups: []string{"fairlead.io"}, Resources: []string{"nodenetworks"}, Verbs: []string{"get", "list", "watch", "create", "update"}},
-			{APIGroups: []string{"fairlead.io"}, Resources: []string{"nodenetworks/status"}, Verbs: []string{"update"}},
+			{APIGroups: []string{"fairlead.io"}, Resources: []string{"nodenetworks/status", "addresspools/status"}, Verbs: []string{"update"}},
+			{APIGroups: []string{"fairlead.io"}, Resources: []string{"addresspools"}, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: []string{""}, Resources: []string{"services/status"}, Verbs: []string{"patch"}},
+			{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
 		}},
 		&rbacv1.ClusterRoleBinding{ObjectMeta: name, Subjects: user, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name.Name}},
 		&rbacv1.Role{ObjectMeta: inNamespace, Rules: []rbacv1.PolicyRule{
@@ -126,6 +131,8 @@ func prepare(ctx context.Context) error {
 				APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, ResourceNames: []string{"fairlead-controller"},
 				Verbs: []string{"get", "list", "watch", "update", "delete"},
 			},
+			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
+			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"fairlead-addresspool"}, Verbs: []string{"get", "update"}},
 		}},
 		&rbacv1.RoleBinding{ObjectMeta: inNamespace, Subjects: user, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name.Name}},
 	} {
@@ -193,7 +200,7 @@ func (c *cluster) replica(name, host string, kube *rest.Config) *replica {
 	done := make(chan error, 1)
 	cfg := controllerrun.Config{
 		Listen: fmt.Sprintf("%s:%d", host, c.port), Health: r.health, CADir: c.caDir, ClusterName: "alpha",
-		ClusterPodCIDRs: []string{"10.0.0.0/8", "fd00::/16"}, Namespace: namespace, PodName: name, Kube: kube,
+		ClusterPodCIDRs: []string{"10.0.0.0/8", "fd00::/16"}, Namespace: namespace, PodName: name, Kube: kube, Services: true,
 		Log: testLog(c.t).With("replica", name), Metrics: r.registry,
 	}
 	go func() { done <- controllerrun.Run(ctx, cfg) }()
@@ -307,6 +314,9 @@ type agent struct {
 	news   chan struct{}
 	refuse func(sync.Update) error
 }
+
+// ApplyServices takes all of them.
+func (a *agent) ApplyServices(context.Context, sync.ServiceUpdate) error { return nil }
 
 func (a *agent) Apply(_ context.Context, u sync.Update) error {
 	a.mu.Lock()

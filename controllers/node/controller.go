@@ -93,19 +93,26 @@ func Transform(obj any) (any, error) {
 	if !ok {
 		return obj, nil // a tombstone
 	}
-	var labels map[string]string
-	if zone, ok := n.Labels[corev1.LabelTopologyZone]; ok {
-		labels = map[string]string{corev1.LabelTopologyZone: zone}
-	}
 	return &corev1.Node{
 		TypeMeta: n.TypeMeta,
 		ObjectMeta: metav1.ObjectMeta{
 			Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion,
-			CreationTimestamp: n.CreationTimestamp, DeletionTimestamp: n.DeletionTimestamp, Labels: labels,
+			CreationTimestamp: n.CreationTimestamp, DeletionTimestamp: n.DeletionTimestamp,
+			Labels: n.Labels, // AddressPools select nodes by them
 		},
 		Spec:   corev1.NodeSpec{PodCIDR: n.Spec.PodCIDR, PodCIDRs: n.Spec.PodCIDRs},
-		Status: corev1.NodeStatus{Addresses: n.Status.Addresses},
+		Status: corev1.NodeStatus{Addresses: n.Status.Addresses, Conditions: ready(n.Status.Conditions)},
 	}, nil
+}
+
+// ready leaves of a Node's conditions whether it is Ready, without the times of heartbeats.
+func ready(in []corev1.NodeCondition) []corev1.NodeCondition {
+	for _, c := range in {
+		if c.Type == corev1.NodeReady {
+			return []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}
+		}
+	}
+	return nil
 }
 
 // Reconcile builds the model of all Nodes and swaps it in.

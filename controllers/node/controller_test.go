@@ -14,9 +14,12 @@ func sample() *corev1.Node {
 		ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "u1", ResourceVersion: "7", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"}},
 		Spec:       corev1.NodeSpec{PodCIDR: "10.0.1.0/24", PodCIDRs: []string{"10.0.1.0/24", "fd00::/64"}},
 		Status: corev1.NodeStatus{
-			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "n1"}, {Type: corev1.NodeInternalIP, Address: "192.168.0.1"}},
-			Images:     []corev1.ContainerImage{{Names: []string{"large"}}},
-			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady}},
+			Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "n1"}, {Type: corev1.NodeInternalIP, Address: "192.168.0.1"}},
+			Images:    []corev1.ContainerImage{{Names: []string{"large"}}},
+			Conditions: []corev1.NodeCondition{
+				{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse},
+				{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()},
+			},
 		},
 	}
 }
@@ -30,7 +33,10 @@ func TestTransformKeepsWhatTheModelNeeds(t *testing.T) {
 	if relevant(sample(), got) || got.ResourceVersion != "7" {
 		t.Errorf("something is missing: %+v", got)
 	}
-	if got.Labels != nil || got.Annotations != nil || got.Status.Images != nil || got.Status.Conditions != nil {
+	if got.Labels["a"] != "b" || len(got.Status.Conditions) != 1 || got.Status.Conditions[0] != (corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue}) {
+		t.Errorf("what AddressPools need is missing: %+v", got)
+	}
+	if got.Annotations != nil || got.Status.Images != nil {
 		t.Errorf("something is left: %+v", got)
 	}
 	if o, err := Transform("a tombstone"); err != nil || o != "a tombstone" {

@@ -43,6 +43,12 @@ type Config struct {
 	// MasqueradeExceptions are prefixes outside of the cluster that see pods' own addresses.
 	MasqueradeExceptions []string
 	FlowEntries          int // connections that the node remembers: a power of two; 0: the default
+
+	Services          bool // the node balances them, in kube-proxy's place
+	ServiceForwarding datapath.ServiceForwarding
+	ServiceFrontends  int // room for addresses and ports of Services; 0: the default
+	ServiceBackends   int // room for their endpoints; 0: the default
+	CgroupRoot        string
 }
 
 // Validate says which flag is missing or wrong.
@@ -65,6 +71,14 @@ func (c *Config) Validate() error {
 	}
 	if n := c.FlowEntries; n != 0 && (n < datapath.MinFlowEntries || n > datapath.MaxFlowEntries || n&(n-1) != 0) {
 		errs = append(errs, fmt.Errorf("--flow-entries is %d, want a power of two from %d to %d", n, datapath.MinFlowEntries, datapath.MaxFlowEntries))
+	}
+	if f := c.ServiceForwarding; f != "" && f != datapath.ForwardSNAT && f != datapath.ForwardDSR {
+		errs = append(errs, fmt.Errorf("--service-forwarding is %q, want %s or %s", f, datapath.ForwardSNAT, datapath.ForwardDSR))
+	}
+	for flag, n := range map[string]int{"--service-frontends": c.ServiceFrontends, "--service-backends": c.ServiceBackends} {
+		if n != 0 && (n < datapath.MinServiceEntries || n > datapath.MaxServiceEntries) {
+			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", flag, n, datapath.MinServiceEntries, datapath.MaxServiceEntries))
+		}
 	}
 	_, err := c.exceptions()
 	return errors.Join(append(errs, err)...)
@@ -92,6 +106,8 @@ func (c *Config) options(log *slog.Logger) (datapath.Options, error) {
 	return datapath.Options{
 		BPFFS: c.BPFFS, Uplink: c.Uplink, Routing: c.Routing, MTU: c.MTU, TunnelPort: c.TunnelPort,
 		Masquerade: c.Masquerade, MasqueradeExceptions: exceptions, FlowEntries: c.FlowEntries, Log: log,
+		Services: c.Services, ServiceForwarding: c.ServiceForwarding, ServiceFrontends: c.ServiceFrontends, ServiceBackends: c.ServiceBackends,
+		CgroupRoot: c.CgroupRoot,
 	}, err
 }
 

@@ -4,7 +4,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -82,11 +81,9 @@ func (h *healthServer) serve(ctx context.Context, address string) error {
 		fmt.Fprintln(w, "ok") //nolint:errcheck // the client left
 	})
 	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		_ = enc.Encode(h.status())
+		writeJSON(w, h.status())
 	})
+	h.serveServices(mux)
 	mux.Handle("/metrics", promhttp.HandlerFor(h.registry, promhttp.HandlerOpts{}))
 	return serveHTTP(ctx, address, mux)
 }

@@ -15,11 +15,14 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
+	"github.com/fairlead-io/fairlead/internal/agent/announce"
 	"github.com/fairlead-io/fairlead/internal/agent/cniserver"
 	"github.com/fairlead-io/fairlead/internal/agent/discovery"
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
 	"github.com/fairlead-io/fairlead/internal/agent/node"
 	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
+	"github.com/fairlead-io/fairlead/internal/agent/service"
+	"github.com/fairlead-io/fairlead/internal/agent/servicehealth"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
 	"github.com/fairlead-io/fairlead/internal/cniapi"
 	"github.com/fairlead-io/fairlead/internal/datapath"
@@ -53,16 +56,24 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	dp := &datapathHolder{}
 	defer dp.close(log)
 	publish := func() error {
-		return errors.Join(node.WriteConf(cfg.CNIConfDir, cfg.Socket), os.WriteFile(cniapi.InForce(cfg.Socket), nil, 0o644))
+		return errors.Join(node.WriteConf(cfg.CNIConfDir, cfg.Socket, cfg.Services), os.WriteFile(cniapi.InForce(cfg.Socket), nil, 0o644))
 	}
 	var nd *node.Node
 	paths := pathmtu.New(pathmtu.Config{Network: pathmtu.Sockets{DeviceMTU: watch.DeviceMTU}, Changed: func() { nd.Nudge() }, Log: log})
 	nd = node.New(dp.opener(opts), manager, paths, publish, log)
+	serviceMetrics := newServiceMetrics(nd, dp)
+	serviceHealth := servicehealth.New(log)
+	defer serviceHealth.Close()
+	if cfg.Services {
+		nd.BalanceServices(service.New(cfg.NodeName), serviceHealth, serviceMetrics.observe)
+		manager.Watch(podWatcher{nd, log})
+	}
 
+	announcer := announce.New(announce.Config{Node: cfg.NodeName, DevicesOf: watch.DevicesOf, Log: log})
 	stream, err := agentsync.New(agentsync.Config{
 		NodeName: cfg.NodeName, ClusterName: cfg.ClusterName, AgentVersion: version.Version,
 		StateDir: cfg.StateDir, TokenFile: cfg.TokenFile, RootsFile: cfg.TrustFile, Log: log,
-	}, nd)
+	}, announcing{nd, announcer})
 	if err != nil {
 		return err
 	}
@@ -71,6 +82,9 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	}
 
 	metrics := newMetrics(manager, dp, stream, paths)
+	if cfg.Services {
+		metrics.registry.MustRegister(serviceMetrics)
+	}
 	listener, err := cniserver.Listen(cfg.Socket)
 	if err != nil {
 		return err
@@ -85,14 +99,15 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	g.Go(func() error { return stream.Run(ctx) })
 	g.Go(func() error { return nd.Run(ctx) })
 	g.Go(func() error { return paths.Run(ctx) })
-	g.Go(func() error { return watchMachine(ctx, nd, paths, log) })
+	g.Go(func() error { return announcer.Run(ctx) })
+	g.Go(func() error { return watchMachine(ctx, nd, paths, announcer, log) })
 	log.Info("the agent runs", "node", cfg.NodeName, "version", version.Version, "socket", cfg.Socket)
 	return g.Wait()
 }
 
 // watchMachine has the node's state repeated, and paths measured anew by an uplink whose
 // MTU changed, when the machine's network becomes another one.
-func watchMachine(ctx context.Context, nd *node.Node, paths *pathmtu.Prober, log *slog.Logger) error {
+func watchMachine(ctx context.Context, nd *node.Node, paths *pathmtu.Prober, announcer *announce.Announcer, log *slog.Logger) error {
 	ns, err := netns.Current()
 	if err != nil {
 		return err
@@ -101,6 +116,7 @@ func watchMachine(ctx context.Context, nd *node.Node, paths *pathmtu.Prober, log
 	return watch.Run(ctx, ns, log, func() {
 		nd.Nudge()
 		paths.Recheck()
+		announcer.Recheck()
 	})
 }
 
@@ -143,6 +159,16 @@ func (h *datapathHolder) counts() (counts, error) {
 	c.events, errs[1] = h.dp.FlowEvents()
 	c.rows, errs[2] = h.dp.FlowRows()
 	return c, errors.Join(errs[:]...)
+}
+
+// serviceUsage is how full the maps of Services are.
+func (h *datapathHolder) serviceUsage() []datapath.Usage {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.dp == nil {
+		return nil
+	}
+	return h.dp.ServiceUsage()
 }
 
 func (h *datapathHolder) close(log *slog.Logger) {

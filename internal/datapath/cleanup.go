@@ -97,6 +97,9 @@ func removePins(bpffs string) error {
 	if _, err := os.Stat(pins.Root()); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	if err := detachSockets(pins); err != nil {
+		return err
+	}
 	var restored error
 	if _, err := os.Stat(pins.Host()); err == nil {
 		restored = restoreSysctls(pins)

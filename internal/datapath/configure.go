@@ -184,7 +184,11 @@ func (d *Datapath) configureTunnel() error {
 	if err != nil {
 		return err
 	}
-	if err := d.exchangePrograms(d.settingsFor([6]byte(mac), index)); err != nil {
+	settings := d.settingsFor([6]byte(mac), index)
+	if settings.HostNetnsCookie, err = hostNetnsCookie(); err != nil {
+		return err
+	}
+	if err := d.exchangePrograms(settings); err != nil {
 		return err
 	}
 	if err := link.SetUp(d.nl, TunnelDevice); err != nil {
@@ -199,7 +203,6 @@ func (d *Datapath) settingsFor(mac [6]byte, tunnel int) load.Settings {
 		TunnelAddress: tunnelAddress(d.plan.node.Addresses, d.plan.tunnel4),
 		FlowEntries:   uint32(d.opts.FlowEntries),
 		Services:      d.opts.Services,
-		HostCookie:    d.cookie,
 		DSR:           d.opts.ServiceForwarding == ForwardDSR,
 		NodeAddress4:  d.plan.nodeAddress(true),
 		NodeAddress6:  d.plan.nodeAddress(false),

@@ -52,11 +52,11 @@ type Datapath struct {
 	routes    *table.Table[netip.Prefix, route.Route]
 	live      map[string]Endpoint // by HostIf
 	flowRows  flowRows
+	ending    *ending // nil: sockets are not ended
 
 	nodeAddresses *table.Table[netip.Addr, bpf.NodeAddress]
 	services      *serviceTable // nil: they are left to kube-proxy
 	servicesKnown bool          // all of them have been told
-	cookie        uint64        // of the node's network namespace
 }
 
 // sizes are those of the maps.
@@ -182,12 +182,10 @@ func (d *Datapath) open(ctx context.Context, node Node) (err error) {
 		return err
 	}
 	if d.opts.Services {
-		if d.cookie, err = d.ns.Cookie(); err != nil {
-			return err
-		}
 		if d.services, err = openServices(d.maps, d.isPod); err != nil {
 			return err
 		}
+		d.ending = d.startEnding()
 	}
 	return d.ns.Do(func() error { return d.configure(ctx, node) })
 }
@@ -195,11 +193,15 @@ func (d *Datapath) open(ctx context.Context, node Node) (err error) {
 // Close lets go of the datapath, which goes on working: everything is pinned.
 func (d *Datapath) Close() error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
+	closed := d.closed
+	d.closed = true
+	d.mu.Unlock()
+	if closed {
 		return nil
 	}
-	d.closed = true
+	d.ending.close() // it asks for the pods
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.programs != nil {
 		d.programs.Close()
 	}

@@ -70,7 +70,7 @@ func (w *world) meanSize(t *testing.T, port string, send func() error) (uint64, 
 }
 
 // withoutOffloads makes a device compute no checksums and cut up nothing.
-func (n *node) withoutOffloads(t *testing.T, device string) {
+func (s space) withoutOffloads(t *testing.T, device string) {
 	t.Helper()
 	type value struct {
 		command uint32
@@ -81,7 +81,7 @@ func (n *node) withoutOffloads(t *testing.T, device string) {
 		value *value
 		_     [16]byte
 	}
-	must(t, n.Do(func() error {
+	must(t, s.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err

@@ -67,7 +67,7 @@ func (d *Datapath) exchangePrograms(settings load.Settings) error {
 	return d.maps.NextEpoch()
 }
 
-// attachAll attaches the programs to the tunnel, the uplink and every pod that is known.
+// attachAll attaches the programs to the tunnel, the uplink, the node's sockets and every pod that is known.
 // Those that note flows via the stack come before those that ask for the notes.
 func (d *Datapath) attachAll() error {
 	s, p := d.settings, d.programs
@@ -75,7 +75,7 @@ func (d *Datapath) attachAll() error {
 		link.Attach(link.BestWay, d.pins.Link(TunnelDevice, "to"), s.TunnelIfindex, link.Egress, p.At(bpf.HookToOverlay)),
 		link.Attach(link.BestWay, d.pins.Link(TunnelDevice, "from"), s.TunnelIfindex, link.Ingress, p.At(bpf.HookFromOverlay)),
 		d.attachUplink(),
-		d.attachSockets(),
+		d.syncSockets(),
 	}
 	for _, ep := range d.live {
 		errs = append(errs, d.attachEndpoint(ep))

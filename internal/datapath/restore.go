@@ -91,7 +91,7 @@ func (d *Datapath) prunePins(kept map[string]bool) error {
 	var errs []error
 	for _, e := range entries {
 		device := strings.TrimSuffix(strings.TrimSuffix(e.Name(), "_from"), "_to")
-		if device == TunnelDevice || device == uplinkPin || kept[device] {
+		if device == TunnelDevice || device == uplinkPin || kept[device] || strings.HasPrefix(device, socketsPin+"_") {
 			continue
 		}
 		errs = append(errs, link.Detach(d.pins.Links()+"/"+e.Name()))

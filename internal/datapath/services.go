@@ -52,6 +52,7 @@ func (d *Datapath) UpdateServices(ctx context.Context, u ServiceUpdate) error {
 		}
 		err := d.services.update(u, kernelServiceMaps{d.maps})
 		d.servicesKnown = d.servicesKnown || u.Complete
+		d.ending.end(u.Gone)
 		return errors.Join(err, d.takeOver())
 	})
 }
@@ -103,7 +104,7 @@ func (t *serviceTable) update(u ServiceUpdate, maps serviceMaps) error {
 	}
 	if len(rows.goneFrontends) > 0 && len(t.losers) > 0 {
 		for _, s := range t.losers {
-			errs = append(errs, t.set(s, rows))
+			_ = t.set(s, rows) // who still loses was told so before
 		}
 	}
 	if err := maps.write(rows); err != nil {

@@ -75,8 +75,18 @@ func (t *serviceTable) readPools(m *load.Maps) error {
 	if err != nil {
 		return err
 	}
-	slots := make([]uint32, m.Slots.MaxEntries())
-	if err := each(m.Slots, func(i, n uint32) { slots[i] = n }); err != nil {
+	end := uint32(0) // of the slots that are used; most of the map is beyond it
+	for _, p := range t.left {
+		end = max(end, min(p.slots.Base+p.slots.Size, m.Slots.MaxEntries()))
+	}
+	slots := make([]uint32, end)
+	err = eachWhile(m.Slots, func(i, n uint32) bool {
+		if i < end {
+			slots[i] = n
+		}
+		return i < end
+	})
+	if err != nil {
 		return err
 	}
 	for _, p := range t.left {
@@ -123,13 +133,20 @@ func (t *serviceTable) adopt(s Service) *realisedService {
 
 // each calls fn with every row of a map.
 func each[K comparable, V any](m *ebpf.Map, fn func(K, V)) error {
+	return eachWhile(m, func(k K, v V) bool { fn(k, v); return true })
+}
+
+// eachWhile calls fn with the rows of a map until it returns false.
+func eachWhile[K comparable, V any](m *ebpf.Map, fn func(K, V) bool) error {
 	const atOnce = 16384
 	keys, values := make([]K, atOnce), make([]V, atOnce)
 	var cursor ebpf.MapBatchCursor
 	for {
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
 		for i := range n {
-			fn(keys[i], values[i])
+			if !fn(keys[i], values[i]) {
+				return nil
+			}
 		}
 		switch {
 		case errors.Is(err, ebpf.ErrKeyNotExist):
@@ -138,8 +155,7 @@ func each[K comparable, V any](m *ebpf.Map, fn func(K, V)) error {
 			var k K
 			var v V
 			rows := m.Iterate()
-			for rows.Next(&k, &v) {
-				fn(k, v)
+			for rows.Next(&k, &v) && fn(k, v) {
 			}
 			return rows.Err()
 		case err != nil:

@@ -27,6 +27,7 @@ import (
 // TestMain lets FAIRLEAD_TEST_ATTACH=clsact try what kernels without tcx need.
 func TestMain(m *testing.M) {
 	continuity.ServeIfSpawned()
+	useSocketsIfSpawned()
 	switch way := os.Getenv("FAIRLEAD_TEST_ATTACH"); way {
 	case "":
 	case "clsact":
@@ -139,7 +140,7 @@ func (w *world) addNode(i int, sh shape) {
 
 	n.opts = datapath.Options{BPFFS: n.bpffs, Masquerade: true, Routing: sh.routing, Services: sh.services, ServiceForwarding: sh.forwarding, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
 	if sh.services {
-		n.opts.CgroupRoot = newCgroup(t)
+		n.opts.CgroupRoot = newCgroup(t) // all other processes of this machine are none of the node's
 	}
 	n.spec = datapath.Node{Name: n.name}
 	if sh.has("IPv4") {

@@ -7,7 +7,9 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -198,6 +200,20 @@ func (a *Authority) SignNode(node string, public crypto.PublicKey) ([][]byte, er
 	c := a.current()
 	a.mu.Unlock()
 	return a.issue(c, public, node, NodeURI(a.cluster, node), nil, x509.ExtKeyUsageClientAuth)
+}
+
+// SharedSecret returns 32 bytes that every controller of the cluster derives from the
+// intermediate's private key (RFC 5869), for a purpose. Who knows them learns nothing of
+// the key, or of other purposes' secrets. They change when the intermediate's key does.
+func (a *Authority) SharedSecret(purpose string) ([]byte, error) {
+	a.mu.Lock()
+	c := a.current()
+	a.mu.Unlock()
+	der, err := x509.MarshalPKCS8PrivateKey(c.key)
+	if err != nil {
+		return nil, fmt.Errorf("the cluster's CA: a secret cannot be derived from its key: %w", err)
+	}
+	return hkdf.Key(sha256.New, der, nil, "fairlead shared secret v1: "+a.cluster+": "+purpose, 32)
 }
 
 // servingCertificate is this controller's certificate, renewed when it is due.

@@ -65,8 +65,9 @@ func Changes(from, to v1alpha1.ClusterStackSpec) []Change {
 	return out
 }
 
-// backendBytes is what a backend takes in a node's tables: its row and its slots.
-const backendBytes = 24 + 8*4
+// backendBytes is what a backend takes in a node's tables: its row and eight slots, which
+// the kernel rounds up to 8 bytes each.
+const backendBytes = 24 + 8*8
 
 // replacementEffect says who balances Services from now on, and what that takes.
 func replacementEffect(cni v1alpha1.CNISpec) string {

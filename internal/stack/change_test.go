@@ -111,7 +111,7 @@ func TestTheEffectOfOtherBackendsIsTheirMemory(t *testing.T) {
 	to := *from.DeepCopy()
 	to.CNI.Services.Backends = 524288
 	changes := Changes(from, to)
-	if len(changes) != 1 || !strings.Contains(changes[0].Effect, "takes 28 MiB") {
+	if len(changes) != 1 || !strings.Contains(changes[0].Effect, "takes 44 MiB") {
 		t.Errorf("got %v", changes)
 	}
 }

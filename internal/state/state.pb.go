@@ -758,6 +758,82 @@ func (x *ServiceEndpoint) GetNodeHints() []string {
 	return nil
 }
 
+// Announcement is an address of a load balancer that one node at a time announces on its
+// local segment. Resource name: the address in canonical text. Every agent receives all of
+// them.
+type Announcement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 4 or 16 bytes.
+	Address []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Nodes that may announce it. The first of them that is alive does; which one is alive
+	// the agents find out among themselves.
+	Nodes []string `protobuf:"bytes,2,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Devices to announce on; empty: the one that the node's address is on.
+	Interfaces []string `protobuf:"bytes,3,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
+	// Secret of the cluster that the agents prove themselves with to one another, 32 bytes.
+	Key           []byte `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Announcement) Reset() {
+	*x = Announcement{}
+	mi := &file_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Announcement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Announcement) ProtoMessage() {}
+
+func (x *Announcement) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
+func (*Announcement) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Announcement) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Announcement) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *Announcement) GetInterfaces() []string {
+	if x != nil {
+		return x.Interfaces
+	}
+	return nil
+}
+
+func (x *Announcement) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 type EnrollRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A projected ServiceAccount token with audience "fairlead-controller".
@@ -770,7 +846,7 @@ type EnrollRequest struct {
 
 func (x *EnrollRequest) Reset() {
 	*x = EnrollRequest{}
-	mi := &file_state_proto_msgTypes[8]
+	mi := &file_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +858,7 @@ func (x *EnrollRequest) String() string {
 func (*EnrollRequest) ProtoMessage() {}
 
 func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_state_proto_msgTypes[8]
+	mi := &file_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +871,7 @@ func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollRequest.ProtoReflect.Descriptor instead.
 func (*EnrollRequest) Descriptor() ([]byte, []int) {
-	return file_state_proto_rawDescGZIP(), []int{8}
+	return file_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EnrollRequest) GetToken() string {
@@ -822,7 +898,7 @@ type EnrollResponse struct {
 
 func (x *EnrollResponse) Reset() {
 	*x = EnrollResponse{}
-	mi := &file_state_proto_msgTypes[9]
+	mi := &file_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +910,7 @@ func (x *EnrollResponse) String() string {
 func (*EnrollResponse) ProtoMessage() {}
 
 func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_state_proto_msgTypes[9]
+	mi := &file_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +923,7 @@ func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollResponse.ProtoReflect.Descriptor instead.
 func (*EnrollResponse) Descriptor() ([]byte, []int) {
-	return file_state_proto_rawDescGZIP(), []int{9}
+	return file_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *EnrollResponse) GetChain() [][]byte {
@@ -918,7 +994,14 @@ const file_state_proto_rawDesc = "" +
 	"\n" +
 	"zone_hints\x18\a \x03(\tR\tzoneHints\x12\x1d\n" +
 	"\n" +
-	"node_hints\x18\b \x03(\tR\tnodeHints\"7\n" +
+	"node_hints\x18\b \x03(\tR\tnodeHints\"p\n" +
+	"\fAnnouncement\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x14\n" +
+	"\x05nodes\x18\x02 \x03(\tR\x05nodes\x12\x1e\n" +
+	"\n" +
+	"interfaces\x18\x03 \x03(\tR\n" +
+	"interfaces\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\fR\x03key\"7\n" +
 	"\rEnrollRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\"&\n" +
@@ -945,7 +1028,7 @@ func file_state_proto_rawDescGZIP() []byte {
 }
 
 var file_state_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_state_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_state_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_state_proto_goTypes = []any{
 	(TrafficDistribution)(0), // 0: fairlead.state.v1.TrafficDistribution
 	(*LocalNode)(nil),        // 1: fairlead.state.v1.LocalNode
@@ -956,16 +1039,17 @@ var file_state_proto_goTypes = []any{
 	(*ServiceEndpoints)(nil), // 6: fairlead.state.v1.ServiceEndpoints
 	(*EndpointPort)(nil),     // 7: fairlead.state.v1.EndpointPort
 	(*ServiceEndpoint)(nil),  // 8: fairlead.state.v1.ServiceEndpoint
-	(*EnrollRequest)(nil),    // 9: fairlead.state.v1.EnrollRequest
-	(*EnrollResponse)(nil),   // 10: fairlead.state.v1.EnrollResponse
+	(*Announcement)(nil),     // 9: fairlead.state.v1.Announcement
+	(*EnrollRequest)(nil),    // 10: fairlead.state.v1.EnrollRequest
+	(*EnrollResponse)(nil),   // 11: fairlead.state.v1.EnrollResponse
 }
 var file_state_proto_depIdxs = []int32{
 	5,  // 0: fairlead.state.v1.Service.ports:type_name -> fairlead.state.v1.ServicePort
 	0,  // 1: fairlead.state.v1.Service.distribution:type_name -> fairlead.state.v1.TrafficDistribution
 	7,  // 2: fairlead.state.v1.ServiceEndpoints.ports:type_name -> fairlead.state.v1.EndpointPort
 	8,  // 3: fairlead.state.v1.ServiceEndpoints.endpoints:type_name -> fairlead.state.v1.ServiceEndpoint
-	9,  // 4: fairlead.state.v1.Enrollment.Enroll:input_type -> fairlead.state.v1.EnrollRequest
-	10, // 5: fairlead.state.v1.Enrollment.Enroll:output_type -> fairlead.state.v1.EnrollResponse
+	10, // 4: fairlead.state.v1.Enrollment.Enroll:input_type -> fairlead.state.v1.EnrollRequest
+	11, // 5: fairlead.state.v1.Enrollment.Enroll:output_type -> fairlead.state.v1.EnrollResponse
 	5,  // [5:6] is the sub-list for method output_type
 	4,  // [4:5] is the sub-list for method input_type
 	4,  // [4:4] is the sub-list for extension type_name
@@ -984,7 +1068,7 @@ func file_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_state_proto_rawDesc), len(file_state_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -3,6 +3,8 @@
 package state
 
 import (
+	"net/netip"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -15,11 +17,14 @@ const (
 
 	ServiceType          = "type.googleapis.com/fairlead.state.v1.Service"
 	ServiceEndpointsType = "type.googleapis.com/fairlead.state.v1.ServiceEndpoints"
+
+	AnnouncementType = "type.googleapis.com/fairlead.state.v1.Announcement"
 )
 
 // AgentTypes are the types that every agent subscribes to, in the order in which
-// an agent can use them: itself, where the others are, its own pods, Services.
-var AgentTypes = []string{LocalNodeType, PeerNodeType, EndpointType, ServiceEndpointsType, ServiceType}
+// an agent can use them: itself, where the others are, its own pods, Services, the
+// addresses that nodes announce.
+var AgentTypes = []string{LocalNodeType, PeerNodeType, EndpointType, ServiceEndpointsType, ServiceType, AnnouncementType}
 
 // MoreFollows is the system_version_info of a response that does not complete its type: of
 // what was there when the subscriber came, more follows. A subscriber prunes nothing before
@@ -28,6 +33,16 @@ const MoreFollows = "more follows"
 
 // EndpointName is the resource name of the endpoint of a pod.
 func EndpointName(namespace, name string) string { return namespace + "/" + name }
+
+// AddressName is the resource name of an announcement: the address (4 or 16 bytes) in
+// canonical text; empty when it is no address.
+func AddressName(packed []byte) string {
+	a, ok := netip.AddrFromSlice(packed)
+	if !ok {
+		return ""
+	}
+	return a.String()
+}
 
 // TypeURL is the type URL under which a message of this package is served.
 func TypeURL(m proto.Message) string {

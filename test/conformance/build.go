@@ -18,16 +18,23 @@ import (
 	"github.com/fairlead-io/fairlead/test/lab/image"
 )
 
-// The names by which the specs call the image of their pods; the same image serves for both.
+// The names by which the specs call the images of their pods; one image serves for all.
 var imageNames = []string{
 	"registry.k8s.io/e2e-test-images/agnhost:2.59",
 	"registry.k8s.io/e2e-test-images/jessie-dnsutils:1.7",
+	"registry.k8s.io/e2e-test-images/busybox:1.37.0-1",
+	// Of these specs only want that they run.
+	"registry.k8s.io/e2e-test-images/nginx:1.14-4",
+	"registry.k8s.io/pause:3.10.1",
 }
+
+// links are names that a package's installation script would have made.
+var links = map[string]string{"/agnhost-2": "agnhost", "/usr/bin/nc": "/bin/nc.openbsd", "/usr/bin/awk": "mawk"}
 
 // basePackages are the programs that specs call in their pods, from the host's distribution.
 var basePackages = []string{
 	"bash", "bind9-dnsutils", "busybox", "ca-certificates", "coreutils", "curl", "dash", "grep", "hostname", "iproute2",
-	"libc-bin", "mawk", "netcat-openbsd", "sed",
+	"libc-bin", "mawk", "netcat-openbsd", "sed", "wget",
 }
 
 // testBinary builds the specs and returns the path of the program.
@@ -52,7 +59,8 @@ func testImage(ctx context.Context, b build.Builder) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	archive, binary := filepath.Join(b.Dir(), "images", "agnhost.tar"), filepath.Join(b.Bin(), "agnhost")
+	named := sha256.Sum256(fmt.Append(nil, imageNames, links)) // maps are printed in order
+	archive, binary := filepath.Join(b.Dir(), "images", fmt.Sprintf("agnhost-%x.tar", named[:4])), filepath.Join(b.Bin(), "agnhost")
 	if newest(archive, base, binary) {
 		return archive, nil
 	}
@@ -74,8 +82,7 @@ func testImage(ctx context.Context, b build.Builder) (string, error) {
 		err = image.Write(&out, image.Spec{
 			References: imageNames, Base: base, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"},
 			Files: map[string]string{"/agnhost": binary, "/etc/passwd": filepath.Join(etc, "passwd"), "/etc/group": filepath.Join(etc, "group")},
-			// The names that a package's installation script would have made.
-			Links: map[string]string{"/agnhost-2": "agnhost", "/usr/bin/nc": "/bin/nc.openbsd", "/usr/bin/awk": "mawk"},
+			Links: links,
 		})
 		if err != nil {
 			return err

@@ -22,7 +22,7 @@ var shortServiceSpecs = []string{
 	`Services should fallback to terminating endpoints when there are no ready endpoints with internalTrafficPolicy=Cluster`,
 	`Services should respect internalTrafficPolicy=Local Pod to Pod`,
 	`Services should support externalTrafficPolicy=Local for type=NodePort`,
-	`Services should implement NodePort and HealthCheckNodePort correctly when ExternalTrafficPolicy changes`,
+	`Services should fail health check node port if there are only terminating endpoints`,
 	`HostPort validates that there is no conflict between pods with same hostPort but different hostIP and protocol`,
 	`Networking Granular Checks: Services should function for pod-Service: http`,
 	`Networking Granular Checks: Services should function for pod-Service: udp`,

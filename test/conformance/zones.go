@@ -7,9 +7,8 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/fairlead-io/fairlead/test/lab/fleet"
 )
 
 // zones is how many zones the nodes are dealt out to: what specs about zones ask for.
@@ -17,7 +16,11 @@ const zones = 3
 
 // labelZones gives every node a zone, as a cloud would, unless it has one.
 func labelZones(ctx context.Context, kubeconfig string) error {
-	c, err := fleet.NewClient(kubeconfig)
+	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return err
+	}
+	c, err := client.New(cfg, client.Options{})
 	if err != nil {
 		return err
 	}

@@ -95,5 +95,6 @@ func knownKinds() meta.RESTMapper {
 	m.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
 	m.Add(authenticationv1.SchemeGroupVersion.WithKind("TokenReview"), meta.RESTScopeRoot)
 	m.Add(v1alpha1.GroupVersion.WithKind("NodeNetwork"), meta.RESTScopeRoot)
+	m.Add(v1alpha1.GroupVersion.WithKind("AddressPool"), meta.RESTScopeRoot)
 	return m
 }

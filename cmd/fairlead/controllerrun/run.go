@@ -48,7 +48,8 @@ type Config struct {
 	ClusterName string
 	// ClusterPodCIDRs are all ranges that pods of the cluster may have.
 	ClusterPodCIDRs []string
-	// Services: the agents balance them, so Services and their endpoints are served.
+	// Services: the agents balance them, so Services and their endpoints are served, and those
+	// of type LoadBalancer get addresses from AddressPools.
 	Services bool
 	// Namespace and PodName are the controller's own.
 	Namespace, PodName string
@@ -100,9 +101,9 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	store := serve.NewStore(state.AgentTypes...)
 	reports := nodenetwork.New(nodenetwork.Config{
-		Client: mgr.GetClient(), Self: cfg.PodName, Namespace: cfg.Namespace, IsController: isController(cfg.Namespace),
+		Client: mgr.GetClient(), Self: cfg.PodName, Namespace: cfg.Namespace, IsController: isController(cfg.Namespace), Services: cfg.Services,
 	})
-	if err := addControllers(ctx, cfg, mgr, store, reports, xds.Addr()); err != nil {
+	if err := addControllers(ctx, cfg, mgr, store, reports, authority, xds.Addr()); err != nil {
 		return errors.Join(err, xds.Close(), health.Close())
 	}
 	server := serve.NewServer(store, authenticate(cfg.ClusterName), reports, serve.Options{}, cfg.Metrics, cfg.Log)
@@ -135,7 +136,7 @@ func authenticate(cluster string) serve.Authenticate {
 
 // addControllers adds the reconcilers and, once their caches are filled, the
 // store's first content. Before that nothing is served.
-func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store *serve.Store, reports *nodenetwork.Reconciler, xds net.Addr) error {
+func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store *serve.Store, reports *nodenetwork.Reconciler, authority *enroll.Authority, xds net.Addr) error {
 	tcp, ok := xds.(*net.TCPAddr)
 	if !ok {
 		return fmt.Errorf("flag --listen: %s is no TCP address", xds)
@@ -151,7 +152,8 @@ func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store 
 	}}
 	pods := &pod.Reconciler{Client: mgr.GetClient(), Store: store}
 	slice := &controllerslice.Reconciler{Client: mgr.GetClient(), Namespace: cfg.Namespace, Port: int32(tcp.Port)}
-	var balanced []error
+	syncAnnouncements, err := addPools(ctx, cfg, mgr, store, authority)
+	balanced := []error{err}
 	if cfg.Services {
 		balanced = append(balanced, services.SetupWithManager(mgr), endpoints.SetupWithManager(mgr))
 	}
@@ -175,6 +177,9 @@ func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store 
 				if err := errors.Join(endpoints.SyncAll(ctx), services.SyncAll(ctx)); err != nil {
 					return err
 				}
+			}
+			if err := syncAnnouncements(ctx); err != nil {
+				return err
 			}
 			store.SetReady()
 			reports.Serving()

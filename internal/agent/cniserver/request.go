@@ -30,6 +30,9 @@ type config struct {
 			Address netip.Prefix `json:"address"`
 		} `json:"ips"`
 	} `json:"prevResult"`
+	RuntimeConfig struct {
+		PortMappings []portMapping `json:"portMappings"`
+	} `json:"runtimeConfig"`
 	ValidAttachments []struct {
 		ContainerID string `json:"containerID"`
 		IfName      string `json:"ifname"`
@@ -92,6 +95,9 @@ func decode(req *cniapi.Request) (call, error) {
 		return c, cniapi.Errorf(cniapi.CodeInvalidEnvironment, "CNI_NETNS is %.200q, want the absolute path of a network namespace", req.Netns)
 	}
 	c.attachment.Pod, c.attachment.Netns = pod, req.Netns
+	if c.attachment.Ports, err = decodePorts(conf.RuntimeConfig.PortMappings); err != nil {
+		return c, err
+	}
 	if req.Command == cniapi.CommandCheck {
 		if conf.PrevResult == nil {
 			return c, cniapi.Errorf(cniapi.CodeInvalidConfig, "CHECK needs the result of ADD in field \"prevResult\" of the configuration")

@@ -31,6 +31,16 @@ type Attachment struct {
 	Network string
 	Netns   string
 	Pod     Pod
+	Ports   []PortMapping
+}
+
+// Watcher is told of attachments.
+type Watcher interface {
+	// Added is called before an ADD succeeds, and at Start for each one that was restored.
+	// Its error fails the ADD.
+	Added(context.Context, Record) error
+	// Removed is called when an attachment is gone.
+	Removed(context.Context, Record)
 }
 
 // Manager serves the CNI commands. It is made not ready; Start makes it ready.
@@ -47,7 +57,11 @@ type Manager struct {
 	dp       Datapath
 	pool     *ipam.Pool
 	records  map[Key]Record
+	watcher  Watcher // nil: nobody
 }
+
+// Watch has a watcher told of attachments, from before Start on.
+func (m *Manager) Watch(w Watcher) { m.watcher = w }
 
 // NewManager returns a manager over the store's records.
 func NewManager(store *Store, log *slog.Logger) *Manager {
@@ -104,6 +118,12 @@ func (m *Manager) Start(ctx context.Context, dp Datapath, ranges []netip.Prefix)
 			return err
 		}
 		m.records[r.Key()] = r
+		if m.watcher == nil {
+			continue
+		}
+		if err := m.watcher.Added(ctx, r); err != nil {
+			m.log.Warn("a restored endpoint lacks its host ports", "pod", r.Pod.String(), "error", err)
+		}
 	}
 	m.dp, m.pool = dp, pool
 	m.log.Info("endpoints restored", "restored", len(m.records), "lost", len(gone))
@@ -182,11 +202,16 @@ func (m *Manager) Add(ctx context.Context, a Attachment) (*cniapi.Result, error)
 		pool.Release(a.Key.String())
 		return nil, fmt.Errorf("pod %s: %w", a.Pod, err)
 	}
-	r := Record{Version: recordVersion, Network: a.Network, Pod: a.Pod, Endpoint: ep}
+	r := Record{Version: recordVersion, Network: a.Network, Pod: a.Pod, Endpoint: ep, Ports: a.Ports}
 	if err := m.store.Save(r); err != nil {
 		err = errors.Join(err, dp.RemoveEndpoint(context.WithoutCancel(ctx), ep))
 		pool.Release(a.Key.String())
 		return nil, fmt.Errorf("pod %s: %w", a.Pod, err)
+	}
+	if m.watcher != nil {
+		if err := m.watcher.Added(ctx, r); err != nil {
+			return nil, errors.Join(fmt.Errorf("pod %s: %w", a.Pod, err), m.remove(context.WithoutCancel(ctx), dp, r))
+		}
 	}
 	m.mu.Lock()
 	m.records[a.Key] = r
@@ -238,6 +263,9 @@ func (m *Manager) remove(ctx context.Context, dp Datapath, r Record) error {
 	pool := m.pool
 	m.mu.Unlock()
 	pool.Release(r.Key().String())
+	if m.watcher != nil {
+		m.watcher.Removed(context.WithoutCancel(ctx), r)
+	}
 	m.log.Info("endpoint removed", "pod", r.Pod.String(), "addresses", r.Endpoint.Addresses)
 	return nil
 }

@@ -49,6 +49,18 @@ type Record struct {
 	Network  string            `json:"network"`
 	Pod      Pod               `json:"pod"`
 	Endpoint datapath.Endpoint `json:"endpoint"`
+	// Ports are ports of the node that lead to the pod.
+	Ports []PortMapping `json:"ports,omitempty"`
+}
+
+// PortMapping is a port of the node that leads to a port of a pod (the CNI capability
+// portMappings).
+type PortMapping struct {
+	// HostIP is the only address of the node that has it; invalid for all.
+	HostIP        netip.Addr        `json:"hostIP,omitzero"`
+	HostPort      uint16            `json:"hostPort"`
+	ContainerPort uint16            `json:"containerPort"`
+	Protocol      datapath.Protocol `json:"protocol"`
 }
 
 // Key returns the record's key.

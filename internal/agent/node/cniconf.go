@@ -31,14 +31,19 @@ type confList struct {
 }
 
 type confPlugin struct {
-	Type   string `json:"type"`
-	Socket string `json:"socket,omitempty"`
+	Type         string          `json:"type"`
+	Socket       string          `json:"socket,omitempty"`
+	Capabilities map[string]bool `json:"capabilities,omitempty"`
 }
 
 // WriteConf writes the CNI configuration to dir, as a whole (write, rename), and
-// only when it differs: runtimes reload at every change of the folder.
-func WriteConf(dir, socket string) error {
+// only when it differs: runtimes reload at every change of the folder. hostPorts says
+// whether pods can have ports of the node.
+func WriteConf(dir, socket string, hostPorts bool) error {
 	plugin := confPlugin{Type: "fairlead-cni"}
+	if hostPorts {
+		plugin.Capabilities = map[string]bool{"portMappings": true}
+	}
 	if socket != cniapi.DefaultSocket {
 		plugin.Socket = socket
 	}

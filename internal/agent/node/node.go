@@ -27,6 +27,7 @@ type Datapath interface {
 	endpoint.Datapath
 	Reconfigure(context.Context, datapath.Node) error
 	SyncPeers(context.Context, []datapath.Peer) error
+	UpdateServices(context.Context, datapath.ServiceUpdate) error
 }
 
 // Opener opens the datapath for a node; called again after a failure.
@@ -61,6 +62,8 @@ type Node struct {
 	started bool
 	local   datapath.Node
 	last    agentsync.Update
+
+	services *services // nil: they are left to kube-proxy
 }
 
 // New returns a node. publish is called each time that everything holds; it must
@@ -184,5 +187,6 @@ func (n *Node) prepare(ctx context.Context, local datapath.Node) error {
 		}
 	}
 	n.local = local
+	n.openServices(ctx, n.last.LocalNode.GetZone())
 	return nil
 }

@@ -211,7 +211,7 @@ func TestANudgeRepeatsTheLastUpdate(t *testing.T) {
 
 func TestTheConfigurationThatRuntimesRead(t *testing.T) {
 	dir := t.TempDir()
-	if err := WriteConf(dir, cniapi.DefaultSocket); err != nil {
+	if err := WriteConf(dir, cniapi.DefaultSocket, false); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, ConfName)
@@ -223,7 +223,7 @@ func TestTheConfigurationThatRuntimesRead(t *testing.T) {
 		t.Errorf("a runtime of today reads %+v", list)
 	}
 	before, _ := os.Stat(path)
-	if err := WriteConf(dir, cniapi.DefaultSocket); err != nil {
+	if err := WriteConf(dir, cniapi.DefaultSocket, false); err != nil {
 		t.Fatal(err)
 	}
 	if after, _ := os.Stat(path); !after.ModTime().Equal(before.ModTime()) {

@@ -28,8 +28,6 @@ type Config struct {
 	// RootsFile is the PEM bundle that controllers' certificates must chain to. It
 	// is read again for every connection.
 	RootsFile string
-	// Services brings Services into force; nil: this node leaves them to others.
-	Services ServiceHandler
 	// Log receives what happens to the stream and the certificate.
 	Log *slog.Logger
 
@@ -64,9 +62,6 @@ func (c *Config) complete() error {
 	setDefault(&c.Keepalive, 10*time.Second)
 	setDefault(&c.SaveInterval, 200*time.Millisecond)
 	setDefault(&c.SyncInterval, 5*time.Second)
-	if c.Services == nil {
-		c.Services = ignoreServices{}
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

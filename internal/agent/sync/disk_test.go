@@ -28,6 +28,9 @@ func sample(t testing.TB) *held {
 		{state.EndpointType, "default/a", func() (state.Resource, error) {
 			return state.Encode("default/a", &state.Endpoint{Namespace: "default", Name: "a"})
 		}},
+		{state.AnnouncementType, "192.0.2.1", func() (state.Resource, error) {
+			return state.Encode("192.0.2.1", &state.Announcement{Address: []byte{192, 0, 2, 1}})
+		}},
 	} {
 		res, err := r.encode()
 		if err != nil {

@@ -188,9 +188,11 @@ type node struct {
 	applies int
 	refuse  func(sync.Update) error
 	changed chan struct{}
+
+	*balancer
 }
 
-func newNode() *node { return &node{changed: make(chan struct{}, 1)} }
+func newNode() *node { return &node{changed: make(chan struct{}, 1), balancer: newBalancer()} }
 
 func (n *node) Apply(_ context.Context, u sync.Update) error {
 	n.mu.Lock()
@@ -253,12 +255,7 @@ func write(t *testing.T, path string, data []byte) {
 // agent starts a client with the state in dir.
 func (c *cluster) agent(dir string, n *node, addresses ...string) *agent {
 	c.t.Helper()
-	return c.start(c.config(dir), n, addresses...)
-}
-
-func (c *cluster) start(cfg sync.Config, n *node, addresses ...string) *agent {
-	c.t.Helper()
-	client, err := sync.New(cfg, n)
+	client, err := sync.New(c.config(dir), n)
 	if err != nil {
 		c.t.Fatal(err)
 	}

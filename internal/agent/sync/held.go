@@ -88,6 +88,9 @@ func decode(typeURL string, res *discovery.Resource) (entry, error) {
 	case state.EndpointType:
 		e := &state.Endpoint{}
 		m, name = e, func() string { return state.EndpointName(e.GetNamespace(), e.GetName()) }
+	case state.AnnouncementType:
+		a := &state.Announcement{}
+		m, name = a, func() string { return state.AddressName(a.GetAddress()) }
 	default:
 		return fail("the type is unknown to this agent")
 	}
@@ -120,6 +123,8 @@ func (h *held) differs(o *held) Types {
 		LocalNode: h.known.LocalNode != o.known.LocalNode || !same(state.LocalNodeType),
 		Peers:     h.known.Peers != o.known.Peers || !same(state.PeerNodeType),
 		Endpoints: h.known.Endpoints != o.known.Endpoints || !same(state.EndpointType),
+
+		Announcements: h.known.Announcements != o.known.Announcements || !same(state.AnnouncementType),
 	}
 }
 
@@ -130,6 +135,8 @@ func (h *held) update(node string, changed Types) Update {
 		Endpoints: make(map[string]*state.Endpoint, len(h.byType[state.EndpointType])),
 		Changed:   changed,
 		Known:     h.known,
+
+		Announcements: make(map[string]*state.Announcement, len(h.byType[state.AnnouncementType])),
 	}
 	if e, ok := h.byType[state.LocalNodeType][node]; ok {
 		u.LocalNode = e.message.(*state.LocalNode)
@@ -139,6 +146,9 @@ func (h *held) update(node string, changed Types) Update {
 	}
 	for name, e := range h.byType[state.EndpointType] {
 		u.Endpoints[name] = e.message.(*state.Endpoint)
+	}
+	for name, e := range h.byType[state.AnnouncementType] {
+		u.Announcements[name] = e.message.(*state.Announcement)
 	}
 	return u
 }

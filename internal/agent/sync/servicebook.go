@@ -132,8 +132,8 @@ func (b *serviceBook) versions(typeURL string) map[string]string {
 
 // decode reads a response, and names every fault of it. What is in force already is
 // left out.
-func (b *serviceBook) decode(r *discovery.DeltaDiscoveryResponse) (ServiceChange, []bookRow, error) {
-	var change ServiceChange
+func (b *serviceBook) decode(r *discovery.DeltaDiscoveryResponse) (ServiceUpdate, []bookRow, error) {
+	var change ServiceUpdate
 	k, ok := kindOf(r.GetTypeUrl())
 	if !ok {
 		return change, nil, fmt.Errorf("type %q was not asked for", r.GetTypeUrl())

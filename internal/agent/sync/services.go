@@ -14,10 +14,10 @@ import (
 	"github.com/fairlead-io/fairlead/internal/state"
 )
 
-// ServiceChange is what became different of Services and their endpoints. There may be a
+// ServiceUpdate is what became different of Services and their endpoints. There may be a
 // hundred thousand endpoints, so that their complete state is never handed over, as an
 // Update is: a change costs as much as it is.
-type ServiceChange struct {
+type ServiceUpdate struct {
 	Services  []*state.Service
 	Endpoints []*state.ServiceEndpoints
 	// Names of what is no more.
@@ -35,7 +35,7 @@ type ServiceChange struct {
 	Follows bool
 }
 
-func (c *ServiceChange) empty() bool {
+func (c *ServiceUpdate) empty() bool {
 	return len(c.Services)+len(c.Endpoints)+len(c.RemovedServices)+len(c.RemovedEndpoints) == 0
 }
 
@@ -45,13 +45,8 @@ type ServiceHandler interface {
 	// An error refuses the change, in words as Handler.Apply's. What it was before follows
 	// as another change then. The messages are the handler's. Calls never overlap, nor with
 	// those of Handler.Apply.
-	ApplyServices(ctx context.Context, c ServiceChange) error
+	ApplyServices(ctx context.Context, u ServiceUpdate) error
 }
-
-// ignoreServices is an agent that leaves Services to kube-proxy.
-type ignoreServices struct{}
-
-func (ignoreServices) ApplyServices(context.Context, ServiceChange) error { return nil }
 
 // loadPart bounds how many resources of the saved state are handed over at once.
 const loadPart = 2048
@@ -70,14 +65,14 @@ func (c *Client) loadServices(ctx context.Context) {
 	if !c.services.complete() || ctx.Err() != nil {
 		return
 	}
-	if err := c.cfg.Services.ApplyServices(ctx, ServiceChange{Known: true}); err != nil {
+	if err := c.handler.ApplyServices(ctx, ServiceUpdate{Known: true}); err != nil {
 		c.cfg.Log.Warn("the saved Services are not all in force", "error", err)
 	}
 	c.cfg.Log.Info("loaded the saved Services", "resources", len(names), "duration", time.Since(start))
 }
 
 func (c *Client) loadSome(ctx context.Context, keys []resourceKey) {
-	change := ServiceChange{Follows: true}
+	change := ServiceUpdate{Follows: true}
 	for _, k := range keys {
 		m, err := c.services.read(k)
 		if err != nil {
@@ -87,7 +82,7 @@ func (c *Client) loadSome(ctx context.Context, keys []resourceKey) {
 		}
 		change.set(m)
 	}
-	err := c.cfg.Services.ApplyServices(ctx, change)
+	err := c.handler.ApplyServices(ctx, change)
 	switch {
 	case err == nil || ctx.Err() != nil:
 	case len(keys) > 1: // find the one
@@ -101,7 +96,7 @@ func (c *Client) loadSome(ctx context.Context, keys []resourceKey) {
 }
 
 // set takes a message of one of the two types over.
-func (c *ServiceChange) set(m proto.Message) {
+func (c *ServiceUpdate) set(m proto.Message) {
 	switch m := m.(type) {
 	case *state.Service:
 		c.Services = append(c.Services, m)
@@ -111,7 +106,7 @@ func (c *ServiceChange) set(m proto.Message) {
 }
 
 // remove takes the name of a resource that is no more over.
-func (c *ServiceChange) remove(k resourceKey) {
+func (c *ServiceUpdate) remove(k resourceKey) {
 	if k.kind == kindService {
 		c.RemovedServices = append(c.RemovedServices, k.name)
 	} else {
@@ -133,7 +128,7 @@ func (c *Client) applyServices(ctx context.Context, r *discovery.DeltaDiscoveryR
 	change.Known = c.services.completeWith(r.GetTypeUrl(), heard)
 	change.Fresh = c.services.freshWith(r.GetTypeUrl(), heard)
 	if !change.empty() || change.Known != wasKnown || change.Fresh != wasFresh {
-		if err := c.cfg.Services.ApplyServices(ctx, change); err != nil {
+		if err := c.handler.ApplyServices(ctx, change); err != nil {
 			return c.takeBack(ctx, r, rows, err)
 		}
 	}
@@ -152,7 +147,7 @@ func (c *Client) takeBack(ctx context.Context, r *discovery.DeltaDiscoveryRespon
 		// The type was answered, if only with what is refused.
 		c.services.keep(r.GetTypeUrl(), nil, r.GetSystemVersionInfo() != state.MoreFollows)
 	}
-	back := ServiceChange{Known: c.services.complete(), Fresh: c.services.fresh(), Follows: len(rows) > 1}
+	back := ServiceUpdate{Known: c.services.complete(), Fresh: c.services.fresh(), Follows: len(rows) > 1}
 	for _, row := range rows {
 		if !c.services.has(row.key) {
 			back.remove(row.key)
@@ -165,7 +160,7 @@ func (c *Client) takeBack(ctx context.Context, r *discovery.DeltaDiscoveryRespon
 		}
 		back.set(m)
 	}
-	if err := c.cfg.Services.ApplyServices(ctx, back); err != nil {
+	if err := c.handler.ApplyServices(ctx, back); err != nil {
 		return errors.Join(cause, fmt.Errorf("what it was before could not be put back either: %w", err))
 	}
 	return cause

@@ -21,22 +21,22 @@ import (
 
 // balancer is a ServiceHandler that remembers what it has and what it was told.
 type balancer struct {
-	mu        stdsync.Mutex
+	mutex     stdsync.Mutex
 	services  map[string]*state.Service
 	endpoints map[string]*state.ServiceEndpoints
-	changes   []sync.ServiceChange
+	changes   []sync.ServiceUpdate
 	known     bool
 	fresh     bool
-	refuse    func(sync.ServiceChange) error
+	refusal   func(sync.ServiceUpdate) error
 }
 
 func newBalancer() *balancer {
 	return &balancer{services: map[string]*state.Service{}, endpoints: map[string]*state.ServiceEndpoints{}}
 }
 
-func (b *balancer) ApplyServices(_ context.Context, c sync.ServiceChange) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (b *balancer) ApplyServices(_ context.Context, c sync.ServiceUpdate) error {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
 	for _, s := range c.Services {
 		b.services[s.GetNamespace()+"/"+s.GetName()] = s
 	}
@@ -50,16 +50,16 @@ func (b *balancer) ApplyServices(_ context.Context, c sync.ServiceChange) error 
 		delete(b.endpoints, name)
 	}
 	b.changes, b.known, b.fresh = append(b.changes, c), c.Known, c.Fresh
-	if b.refuse != nil {
-		return b.refuse(c)
+	if b.refusal != nil {
+		return b.refusal(c)
 	}
 	return nil
 }
 
 // look reads the balancer's state while nothing changes it.
 func (b *balancer) look(f func()) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
 	f()
 }
 
@@ -85,9 +85,9 @@ func endpoints(t *testing.T, name string, last byte) state.Resource {
 
 func (c *cluster) balancing(dir string, b *balancer, addresses ...string) *agent {
 	c.t.Helper()
-	cfg := c.config(dir)
-	cfg.Services = b
-	return c.start(cfg, newNode(), addresses...)
+	n := newNode()
+	n.balancer = b
+	return c.agent(dir, n, addresses...)
 }
 
 func TestOneChangeOfServicesIsHandedOverAlone(t *testing.T) {
@@ -162,7 +162,7 @@ func TestRefusedServiceIsPutBack(t *testing.T) {
 	ctl := c.controller(clusterName, "127.0.0.1:0")
 	b := newBalancer()
 	bad := func(s *state.Service) bool { return len(s.GetPorts()) > 0 && s.GetPorts()[0].GetPort() == 666 }
-	b.refuse = func(change sync.ServiceChange) error {
+	b.refusal = func(change sync.ServiceUpdate) error {
 		for _, s := range b.services {
 			if bad(s) {
 				return errors.New("Service default/" + s.GetName() + ": no room; make room")

@@ -10,20 +10,22 @@ import (
 
 // Types is a set of resource types.
 type Types struct {
-	LocalNode, Peers, Endpoints bool
+	LocalNode, Peers, Endpoints, Announcements bool
 }
 
 // Any says whether the set has a member.
-func (t Types) Any() bool { return t.LocalNode || t.Peers || t.Endpoints }
+func (t Types) Any() bool { return t.LocalNode || t.Peers || t.Endpoints || t.Announcements }
 
 // All says whether the set has every type.
-func (t Types) All() bool { return t.LocalNode && t.Peers && t.Endpoints }
+func (t Types) All() bool { return t.LocalNode && t.Peers && t.Endpoints && t.Announcements }
 
 func (t Types) union(o Types) Types {
 	return Types{
 		LocalNode: t.LocalNode || o.LocalNode,
 		Peers:     t.Peers || o.Peers,
 		Endpoints: t.Endpoints || o.Endpoints,
+
+		Announcements: t.Announcements || o.Announcements,
 	}
 }
 
@@ -32,6 +34,8 @@ func typeSet(typeURL string) Types {
 		LocalNode: typeURL == state.LocalNodeType,
 		Peers:     typeURL == state.PeerNodeType,
 		Endpoints: typeURL == state.EndpointType,
+
+		Announcements: typeURL == state.AnnouncementType,
 	}
 }
 
@@ -44,6 +48,8 @@ type Update struct {
 	Peers map[string]*state.PeerNode
 	// Endpoints of this node by "namespace/name".
 	Endpoints map[string]*state.Endpoint
+	// Announcements by address.
+	Announcements map[string]*state.Announcement
 
 	// Changed says which types differ from the last Update that was applied.
 	Changed Types
@@ -55,6 +61,7 @@ type Update struct {
 
 // Handler brings an Update into force on the node.
 type Handler interface {
+	ServiceHandler
 	// Apply returns nil once the update is in force: only then is it acknowledged.
 	// An error refuses the change, and its words are shown to people in the
 	// NodeNetwork's status, so they should name the object, the field and the fix.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
+	"slices"
 )
 
 const (
@@ -34,6 +35,11 @@ func Table(backends []netip.AddrPort) []int {
 	if size <= 1 {
 		return table
 	}
+	order := make([]int, len(backends)) // in which they take their turns
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return backends[i].Compare(backends[j]) })
 	mask := uint64(size - 1)
 	next, step := make([]uint64, len(backends)), make([]uint64, len(backends))
 	for i, b := range backends {
@@ -43,14 +49,12 @@ func Table(backends []netip.AddrPort) []int {
 	for i := range table {
 		table[i] = -1
 	}
-	for filled, i := 0, 0; filled < size; filled++ {
+	for filled := range size {
+		i := order[filled%len(order)]
 		for table[next[i]&mask] >= 0 {
 			next[i] += step[i]
 		}
 		table[next[i]&mask] = i
-		if i++; i == len(backends) {
-			i = 0
-		}
 	}
 	return table
 }

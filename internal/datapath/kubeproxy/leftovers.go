@@ -56,8 +56,7 @@ const (
 	getEntries = 65
 )
 
-// tableInfo and tableEntries are the heads of what these options take and give: struct
-// ipt_getinfo, and struct ipt_get_entries up to its entries.
+// tableInfo is what getInfo takes and gives: struct ipt_getinfo.
 type tableInfo struct {
 	name      [32]byte
 	hooks     uint32
@@ -67,11 +66,9 @@ type tableInfo struct {
 	size      uint32
 }
 
-type tableEntries struct {
-	name [32]byte
-	size uint32
-	_    uint32
-}
+// entriesHead is what comes before the entries in what getEntries takes and gives, struct
+// ipt_get_entries: the table's name (32 bytes), the entries' size (4), and 4 to align them.
+const entriesHead = 40
 
 // legacyChains says whether a table of legacy iptables has chains of kube-proxy. The
 // kernel keeps a chain's name where the chain begins.
@@ -86,14 +83,13 @@ func legacyChains(domain, level int, table string) bool {
 	if !socketOption(fd, level, getInfo, unsafe.Slice((*byte)(unsafe.Pointer(&info)), unsafe.Sizeof(info))) {
 		return false
 	}
-	head := int(unsafe.Sizeof(tableEntries{}))
-	raw := make([]byte, head+int(info.size))
+	raw := make([]byte, entriesHead+int(info.size))
 	copy(raw[:31], table)
 	binary.NativeEndian.PutUint32(raw[32:], info.size)
 	if !socketOption(fd, level, getEntries, raw) {
 		return false
 	}
-	return bytes.Contains(raw[head:], []byte("KUBE-SERVICES\x00")) || bytes.Contains(raw[head:], []byte("KUBE-PROXY-CANARY\x00"))
+	return bytes.Contains(raw[entriesHead:], []byte("KUBE-SERVICES\x00")) || bytes.Contains(raw[entriesHead:], []byte("KUBE-PROXY-CANARY\x00"))
 }
 
 func socketOption(fd, level, option int, value []byte) bool {

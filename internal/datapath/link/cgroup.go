@@ -3,80 +3,99 @@
 package link
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
+	bpflink "github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
-// AttachCgroup makes prog the program of a cgroup's sockets beside those of others. When it
-// is attached there already by this pin, the program is exchanged in one step; one that is
-// attached to another cgroup is replaced, the old one going when the new one is there.
-func AttachCgroup(pin, cgroup string, kind ebpf.AttachType, prog *ebpf.Program) error {
-	if err := attachCgroup(pin, cgroup, kind, prog); err != nil {
-		return fmt.Errorf("attach %s to cgroup %s: %w", pin, cgroup, err)
+// AttachCgroup makes prog a program of all sockets in a cgroup and those below it, beside
+// those of others. When it is attached already by this pin, the program is exchanged in
+// one step. One at another cgroup, or at one that was removed, goes when the new one is there.
+func AttachCgroup(pin, dir string, at ebpf.AttachType, prog *ebpf.Program) error {
+	exchanged, err := exchangeCgroup(pin, dir, prog)
+	if err == nil && !exchanged {
+		err = replaceCgroup(pin, dir, at, prog)
+	}
+	if err != nil {
+		return fmt.Errorf("attach %s to cgroup %s: %w", pin, dir, err)
 	}
 	return nil
 }
 
-func attachCgroup(pin, cgroup string, kind ebpf.AttachType, prog *ebpf.Program) error {
-	existing, err := link.LoadPinnedLink(pin, nil)
-	switch {
-	case err == nil:
-		defer existing.Close() //nolint:errcheck // it stays pinned
-		if isAt(existing, cgroup) && existing.Update(prog) == nil {
-			return nil
-		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
+// exchangeCgroup updates a pinned link, and reports false when there is none to this cgroup.
+func exchangeCgroup(pin, dir string, prog *ebpf.Program) (bool, error) {
+	l, err := bpflink.LoadPinnedLink(pin, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	fresh, err := link.AttachCgroup(link.CgroupOptions{Path: cgroup, Attach: kind, Program: prog})
 	if err != nil {
-		return err
+		return false, err
 	}
-	defer fresh.Close() //nolint:errcheck // as above
-	if err := removePin(pin); err != nil {
-		return err
-	}
-	return fresh.Pin(pin)
-}
-
-// isAt says whether a link is attached to a cgroup.
-func isAt(l link.Link, cgroup string) bool {
+	defer l.Close()
 	info, err := l.Info()
-	if err != nil || info.Cgroup() == nil {
-		return false
+	if err != nil {
+		return false, err
 	}
-	st, err := os.Stat(cgroup)
-	return err == nil && inode(st) == info.Cgroup().CgroupId
+	cgroup := info.Cgroup()
+	if cgroup == nil {
+		return false, fmt.Errorf("the pin is of a link of type %v, not cgroup", info.Type)
+	}
+	id, err := cgroupID(dir)
+	if err != nil || id != cgroup.CgroupId {
+		return false, err
+	}
+	if err := l.Update(prog); err != nil {
+		return false, fmt.Errorf("exchange the program: %w", err)
+	}
+	return true, nil
 }
 
-// CgroupMount finds where cgroup version 2 is mounted at or below a folder, as the calling
-// process sees it.
-func CgroupMount(below string) (string, error) {
-	f, err := os.Open("/proc/thread-self/mountinfo")
+// replaceCgroup attaches anew, and removes what the pin was of only then.
+func replaceCgroup(pin, dir string, at ebpf.AttachType, prog *ebpf.Program) error {
+	l, err := bpflink.AttachCgroup(bpflink.CgroupOptions{Path: dir, Attach: at, Program: prog})
 	if err != nil {
-		return "", err
+		return err
 	}
-	defer f.Close() //nolint:errcheck // it was only read
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		left, right, ok := strings.Cut(lines.Text(), " - ")
-		fields := strings.Fields(left)
-		if !ok || len(fields) < 5 || !strings.HasPrefix(right, "cgroup2 ") {
-			continue
-		}
-		if at := fields[4]; at == below || strings.HasPrefix(at, strings.TrimSuffix(below, "/")+"/") {
-			return at, nil
-		}
+	defer l.Close()
+	if err := DetachCgroup(pin); err != nil {
+		return err
 	}
-	if err := lines.Err(); err != nil {
-		return "", err
+	if err := l.Pin(pin); err != nil {
+		return fmt.Errorf("pin: %w", err)
 	}
-	return "", fmt.Errorf("no cgroup file system of version 2 is mounted at or below %s: mount one (mount -t cgroup2 cgroup2 %s), or name another place by the agent's flag --cgroup-root", below, below)
+	return nil
+}
+
+// cgroupID is the number that the kernel knows a cgroup by: that of its directory.
+func cgroupID(dir string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return 0, &fs.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	return st.Ino, nil
+}
+
+// DetachCgroup removes an attachment to a cgroup by its pin; that there is none, or that the
+// cgroup is gone, is no error.
+func DetachCgroup(pin string) error {
+	l, err := bpflink.LoadPinnedLink(pin, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		// Without this the kernel detaches it some time after the pin has gone.
+		err = errors.Join(l.Detach(), l.Close())
+	}
+	if err == nil {
+		err = os.Remove(pin)
+	}
+	if err != nil {
+		return fmt.Errorf("detach %s: %w", pin, err)
+	}
+	return nil
 }

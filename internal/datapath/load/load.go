@@ -95,7 +95,7 @@ type Settings struct {
 	Services                   bool
 	DSR                        bool       // what is for a Service's backend on another node is handed on as it is
 	NodeAddress4, NodeAddress6 netip.Addr // invalid: none of that family
-	HostCookie                 uint64     // of the host's network namespace
+	HostNetnsCookie            uint64     // of the host's network namespace
 }
 
 // Maps are the pinned maps.
@@ -258,9 +258,8 @@ func (m *Maps) Close() error {
 
 // Programs are the loaded programs.
 type Programs struct {
-	byHook map[bpf.Hook]*ebpf.Program
-	// Sockets are those of a cgroup, by name; none where Services are left to kube-proxy.
-	Sockets map[string]*ebpf.Program
+	byHook  map[bpf.Hook]*ebpf.Program
+	sockets map[string]*ebpf.Program
 }
 
 // At returns the program of a hook.
@@ -277,30 +276,22 @@ func (m *Maps) Load(s Settings) (*Programs, error) {
 		}
 		p.byHook[one.Hook] = prog
 	}
-	if s.Services {
-		if err := m.loadSockets(p, s); err != nil {
-			p.Close()
-			return nil, fmt.Errorf("programs of sockets: %w", err)
-		}
+	if !s.Services {
+		return p, nil
+	}
+	if err := m.loadSockets(p, s); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("programs at sockets: %w", err)
 	}
 	return p, nil
 }
 
-func (m *Maps) loadSockets(p *Programs, s Settings) error {
-	coll, err := m.loadCollection(bpf.LoadSock, s)
-	if err != nil {
-		return err
-	}
-	defer coll.Close()
-	p.Sockets = map[string]*ebpf.Program{}
-	for name := range coll.Programs {
-		p.Sockets[name] = coll.DetachProgram(name)
-	}
-	return nil
-}
-
 func (m *Maps) loadOne(p bpf.Program, s Settings) (*ebpf.Program, error) {
-	coll, err := m.loadCollection(p.Load, s)
+	spec, err := p.Load()
+	if err != nil {
+		return nil, err
+	}
+	coll, err := m.collect(spec, s)
 	if err != nil {
 		return nil, err
 	}
@@ -308,12 +299,8 @@ func (m *Maps) loadOne(p bpf.Program, s Settings) (*ebpf.Program, error) {
 	return coll.DetachProgram(p.Name), nil
 }
 
-// loadCollection loads an object with our maps.
-func (m *Maps) loadCollection(object func() (*ebpf.CollectionSpec, error), s Settings) (*ebpf.Collection, error) {
-	spec, err := object()
-	if err != nil {
-		return nil, err
-	}
+// collect loads the programs of an object with our maps.
+func (m *Maps) collect(spec *ebpf.CollectionSpec, s Settings) (*ebpf.Collection, error) {
 	if err := s.apply(spec); err != nil {
 		return nil, err
 	}
@@ -355,9 +342,10 @@ func (s Settings) variables() map[string]any {
 		"cfg_tunnel_ipv6":    flag(s.TunnelAddress.Is6()),
 		"cfg_services":       flag(s.Services),
 		"cfg_dsr":            flag(s.DSR),
-		"cfg_host_cookie":    s.HostCookie,
 		"cfg_node4":          wordsOf(s.NodeAddress4)[3],
 		"cfg_node6":          wordsOf(s.NodeAddress6),
+
+		"cfg_host_netns_cookie": s.HostNetnsCookie,
 	}
 	net4, mask4 := matcher(s.Pods4)
 	vars["cfg_pods4"], vars["cfg_pods4_mask"] = net4[3], mask4[3]
@@ -409,7 +397,7 @@ func (p *Programs) Close() {
 	for _, one := range p.byHook {
 		one.Close()
 	}
-	for _, one := range p.Sockets {
+	for _, one := range p.sockets {
 		one.Close()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -113,4 +114,26 @@ func DeviceMTU(addr netip.Addr) (int, error) {
 		return l.Attrs().MTU, nil
 	}
 	return 0, fmt.Errorf("address %s is on no device of this machine", addr)
+}
+
+// DevicesOf returns the names of the devices that have one of these addresses, sorted, in
+// the network namespace of the calling thread.
+func DevicesOf(addrs []netip.Addr) ([]string, error) {
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("addresses: %w", err)
+	}
+	var names []string
+	for _, a := range addresses {
+		if have, ok := netip.AddrFromSlice(a.IP); !ok || !slices.Contains(addrs, have.Unmap()) {
+			continue
+		}
+		l, err := netlink.LinkByIndex(a.LinkIndex)
+		if err != nil {
+			return nil, fmt.Errorf("device of address %s: %w", a.IP, err)
+		}
+		names = append(names, l.Attrs().Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
