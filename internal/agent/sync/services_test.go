@@ -202,7 +202,7 @@ func TestRefusedServiceIsPutBack(t *testing.T) {
 	})
 	a.stop()
 	b = newBalancer()
-	c.balancing(dir, b)
+	c.balancing(dir, b, "127.0.0.1:1") // no controller, which would send the refused ones to this one
 	b.until(t, "what was in force is what is saved", func() bool { return b.known && inForce() })
 }
 
