@@ -102,6 +102,9 @@ func (b *Bench) Grow(ctx context.Context, size int) ([]Synced, error) {
 		return nil, err
 	}
 	b.fairlead.Via = at
+	if err := b.fairlead.CheckSockets(ctx); err != nil {
+		return nil, err
+	}
 	var out []Synced
 	if len(b.proxies) > 0 {
 		b.settings.Say("create %d Services", size-b.size)

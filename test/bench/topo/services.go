@@ -8,8 +8,10 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-io/fairlead/internal/datapath"
+	"github.com/fairlead-io/fairlead/test/bench/load"
 )
 
 // FairleadServices makes a node of Fairlead's that balances Services for the sockets of a
@@ -34,6 +36,37 @@ func (w *World) FairleadServices(ctx context.Context, cgroup string) (*Pair, *da
 		return nil, nil, err
 	}
 	return &Pair{Client: client, Server: server, Server4: nth(n.range4, 3), Server6: nth(n.range6, 3)}, n.dp, nil
+}
+
+// CheckSockets sends packets to the Service and looks at them in the client's pod: sockets
+// were translated when none has the Service's address. A client in a wrong cgroup would be
+// served as well, packet by packet.
+func (p *Pair) CheckSockets(ctx context.Context) error {
+	tap, err := p.Client.tap("eth0")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tap) //nolint:errcheck // read only
+	spec := load.Spec{Case: load.TCPRR, Server: p.Server4, Duration: checkFor, Via: p.Via, Ports: p.Ports, Cgroup: p.Cgroup}
+	if _, err := load.Run(ctx, p.Client.NS, p.Server.NS, spec); err != nil {
+		return err
+	}
+	toPod, toService := 0, 0
+	err = eachPacket(tap, func(packet []byte) {
+		if len(packet) < 20 || packet[0]>>4 != 4 {
+			return
+		}
+		switch netip.AddrFrom4([4]byte(packet[16:20])) {
+		case p.Server4:
+			toPod++
+		case p.Via.Addr():
+			toService++
+		}
+	})
+	if err == nil && (toPod == 0 || toService > 0) {
+		err = fmt.Errorf("subject %s: %d packets left the client for the pod and %d for the Service, want all for the pod", p.Subject, toPod, toService)
+	}
+	return err
 }
 
 // RoutedPods makes a node with two pods, each at the end of a veth with a route to it. The
