@@ -107,6 +107,9 @@ func (b *Bench) Grow(ctx context.Context, size int) ([]Synced, error) {
 	}
 	var out []Synced
 	if len(b.proxies) > 0 {
+		for _, p := range b.proxies {
+			p.stop() // it would follow each step of the way there, and is started anew below
+		}
 		b.settings.Say("create %d Services", size-b.size)
 		if err := b.cluster.create(ctx, b.size, size, b.proxies[0].Server4); err != nil {
 			return nil, err
