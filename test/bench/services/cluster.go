@@ -93,7 +93,7 @@ func (c *cluster) config(m *topo.Machine) *rest.Config {
 
 // waitReady waits until the API server says that it is ready.
 func (c *cluster) waitReady(ctx context.Context) error {
-	err := poll(ctx, upWithin, c.running, func() error {
+	err := poll(ctx, upWithin, 20*time.Millisecond, c.running, func() error {
 		_, err := c.client.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 		return err
 	})
@@ -123,10 +123,10 @@ func (c *cluster) close() error {
 
 // poll tries a condition until it holds. It gives up when the time is over, or when what it
 // depends on has failed, and says why the last try did not succeed.
-func poll(ctx context.Context, within time.Duration, alive, holds func() error) error {
+func poll(ctx context.Context, within, every time.Duration, alive, holds func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		err := holds()

@@ -85,7 +85,7 @@ func (p *proxy) restart(ctx context.Context, service netip.AddrPort) (time.Durat
 	if p.process, err = start(p.machine.NS, p.program, "--config="+p.config); err != nil {
 		return 0, err
 	}
-	err = poll(ctx, syncWithin, p.process.running, func() error { return reach(p.Client, service) })
+	err = poll(ctx, syncWithin, 20*time.Millisecond, p.process.running, func() error { return reach(p.Client, service) })
 	if err != nil {
 		return 0, fmt.Errorf("%s: %s: %w", p.Subject, service, err)
 	}

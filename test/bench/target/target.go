@@ -75,6 +75,8 @@ const (
 	ServiceCRR  = "service_crr"
 	ServiceSync = "service_sync"
 	FirstSync   = "time"
+	// ServiceChange is from an EndpointSlice that is written to new connections that follow.
+	ServiceChange = "service_change"
 
 	RSS          = "rss"
 	Instructions = "instructions"

@@ -42,7 +42,7 @@ func serviceSteps(size int, each time.Duration) []rounds.Step {
 // serviceRows measures Services; -run knows it as "service_rr_10/" and so on.
 func serviceRows(ctx context.Context, cfg config, world *topo.World, dir string) (rows []report.Row, missing map[string]error, err error) {
 	sizes := slices.DeleteFunc(slices.Clone(serviceSizes), func(size int) bool {
-		return !slices.ContainsFunc(serviceSteps(size, 0), func(s rounds.Step) bool {
+		return !cfg.wanted(changeCase(size), "") && !slices.ContainsFunc(serviceSteps(size, 0), func(s rounds.Step) bool {
 			return slices.ContainsFunc(services.Subjects, func(subject string) bool { return cfg.wanted(s.Name, subject) })
 		})
 	})
@@ -65,6 +65,11 @@ func serviceRows(ctx context.Context, cfg config, world *topo.World, dir string)
 			rows = append(rows, report.NewRow(serviceArea, fmt.Sprintf("%s_%d", target.ServiceSync, size), s.Subject, target.FirstSync, "s",
 				stats.Median([]float64{s.Took.Seconds()})))
 		}
+		changed, err := changeRows(ctx, cfg, b, size)
+		if err != nil {
+			return nil, nil, err
+		}
+		rows = append(rows, changed...)
 		own := serviceSteps(size, 600*time.Millisecond)
 		plan := rounds.Plan{Pairs: b.Pairs(), Steps: own, Wanted: cfg.wanted, Say: say}
 		if err := plan.Run(ctx, samples, cfg.rounds); err != nil {
@@ -73,6 +78,36 @@ func serviceRows(ctx context.Context, cfg config, world *topo.World, dir string)
 		steps = append(steps, own...)
 	}
 	return append(rowsOf(serviceArea, services.Subjects, samples, steps), rows...), missing, nil
+}
+
+func changeCase(size int) string { return fmt.Sprintf("%s_%d", target.ServiceChange, size) }
+
+// changeRows measures how soon traffic follows a change; -run knows it as "service_change_10/".
+func changeRows(ctx context.Context, cfg config, b *services.Bench, size int) ([]report.Row, error) {
+	if !cfg.wanted(changeCase(size), "") {
+		return nil, nil
+	}
+	n := 10
+	if size > 1000 {
+		n = 5 // kube-proxy takes many seconds for each
+	}
+	say("%d changes with %d Services", n, size)
+	changed, err := b.Changes(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	var rows []report.Row
+	for _, subject := range services.Subjects {
+		var ms []float64
+		for _, took := range changed[subject] {
+			ms = append(ms, float64(took.Microseconds())/1e3)
+		}
+		if len(ms) > 0 {
+			rows = append(rows, report.NewRow(serviceArea, changeCase(size), subject, string(load.P50), "ms", stats.Median(ms)),
+				report.NewRow(serviceArea, changeCase(size), subject, string(load.P99), "ms", stats.Quantile(ms, 0.99)))
+		}
+	}
+	return rows, nil
 }
 
 // shortServices measures the gates of Services.
