@@ -26,7 +26,7 @@ UNIT      := ./api/... ./charts/... ./cmd/... ./internal/cniapi/... ./internal/a
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
              $(addprefix ./test/lab/,atomicfile build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
-BPF       := ./bpf/... ./internal/datapath/... ./test/cni ./test/lab/cgroup ./test/pathmtu $(addprefix ./test/bench/,load programs topo)
+BPF       := ./bpf/... ./internal/datapath/... ./test/cni ./test/lab/cgroup ./test/pathmtu $(addprefix ./test/bench/,load programs services topo)
 # Tests of the datapath that are run once more with clsact at the uplink and the tunnel; pods have it anyway.
 OVER_CLSACT := TestPaths|TestServices$$$$|TestRestart|TestRestore|TestCleanup
 # Packages that start a kube-apiserver.
@@ -138,16 +138,16 @@ conformance-services: deps images lab-build ## All of Kubernetes' own specs abou
 	$(LAB) down
 
 .PHONY: bench
-bench: bin/bench ## Measure the datapath beside the kernel's paths and flannel; out/bench.json, docs/bench.md (root, 12 minutes).
+bench: bin/bench lab-build ## Measure the datapath beside the kernel's paths, flannel and kube-proxy; out/bench.json, docs/bench.md (root, 25 minutes).
 	@mkdir -p bin/peers
 	$(GOBUILD) -o bin/peers/ ./cmd/fairlead-agent ./cmd/fairlead-cni
 	cd test/bench/plugins && $(GO) build -o ../../../bin/peers/ tool
 	cd test/bench/flannel && $(GO) build -o ../../../bin/peers/flannel .
-	bin/bench -flannel bin/peers/flannel -cni bin/peers -o out/bench.json -docs docs/bench.md
+	bin/bench -flannel bin/peers/flannel -cni bin/peers -kubernetes $(KUBEBUILDER_ASSETS) -o out/bench.json -docs docs/bench.md
 
 .PHONY: bench-short
-bench-short: bin/bench ## Fail when a ratio to the kernel's own paths misses its gate (root, 90 seconds).
-	bin/bench -short
+bench-short: bin/bench lab-build ## Fail when a ratio to the kernel's own paths, or to kube-proxy, misses its gate (root, 2 minutes).
+	bin/bench -short -kubernetes $(KUBEBUILDER_ASSETS)
 
 .PHONY: packets
 packets: ## A million random packets through every program, against the model in plain Go; FAIRLEAD_PACKET_SEED repeats a run (root, 5 minutes).

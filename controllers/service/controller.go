@@ -62,7 +62,7 @@ func Transform(obj any) (any, error) {
 		CreationTimestamp: s.CreationTimestamp, DeletionTimestamp: s.DeletionTimestamp,
 		Labels: s.Labels, Annotations: s.Annotations,
 	}
-	out.Status.Conditions, out.Spec.Selector = nil, nil
+	out.Spec.Selector = nil
 	return out, nil
 }
 

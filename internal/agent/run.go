@@ -26,6 +26,7 @@ import (
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
 	"github.com/fairlead-io/fairlead/internal/cniapi"
 	"github.com/fairlead-io/fairlead/internal/datapath"
+	"github.com/fairlead-io/fairlead/internal/datapath/kubeproxy"
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
 	"github.com/fairlead-io/fairlead/internal/datapath/watch"
 	"github.com/fairlead-io/fairlead/internal/version"
@@ -100,6 +101,9 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	g.Go(func() error { return nd.Run(ctx) })
 	g.Go(func() error { return paths.Run(ctx) })
 	g.Go(func() error { return announcer.Run(ctx) })
+	if cfg.Services {
+		g.Go(func() error { return succeedKubeProxy(ctx, nd, log) })
+	}
 	g.Go(func() error { return watchMachine(ctx, nd, paths, announcer, log) })
 	log.Info("the agent runs", "node", cfg.NodeName, "version", version.Version, "socket", cfg.Socket)
 	return g.Wait()
@@ -118,6 +122,17 @@ func watchMachine(ctx context.Context, nd *node.Node, paths *pathmtu.Prober, ann
 		paths.Recheck()
 		announcer.Recheck()
 	})
+}
+
+// succeedKubeProxy removes what kube-proxy has left on the node once it has ended and
+// Services are in force without it.
+func succeedKubeProxy(ctx context.Context, nd *node.Node, log *slog.Logger) error {
+	ns, err := netns.Current()
+	if err != nil {
+		return err
+	}
+	defer ns.Close() //nolint:errcheck // it was only read
+	return kubeproxy.Run(ctx, ns, nd.ServicesInForce(), log)
 }
 
 // datapathHolder opens the datapath when the node's state is there, and lets

@@ -5,6 +5,7 @@ package cniserver
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -71,7 +72,7 @@ func TestGoodRequests(t *testing.T) {
 		c, err := decode(request(func(*cniapi.Request) {}))
 		want := endpoint.Attachment{Key: endpoint.Key{ContainerID: "c1", IfName: "eth0"}, Network: "fairlead", Netns: "/run/netns/c1",
 			Pod: endpoint.Pod{Namespace: "shop", Name: "cart-0", UID: "4d4f"}}
-		if err != nil || c.attachment != want {
+		if err != nil || !reflect.DeepEqual(c.attachment, want) {
 			t.Errorf("got %+v, %v, want %+v", c.attachment, err, want)
 		}
 	})

@@ -25,13 +25,15 @@ import (
 
 // stage records what the node did, in order, and fails where a test says so.
 type stage struct {
-	steps    []string
-	openErr  error
-	peerErr  error
-	peers    []datapath.Peer
-	notReady string
-	paths    map[string]int // MTU by peer
-	measured []pathmtu.Peer
+	steps      []string
+	openErr    error
+	peerErr    error
+	peers      []datapath.Peer
+	notReady   string
+	services   []datapath.ServiceUpdate
+	serviceErr error
+	paths      map[string]int // MTU by peer
+	measured   []pathmtu.Peer
 	endpoint.Datapath
 }
 
@@ -51,6 +53,12 @@ func (s *stage) SyncPeers(_ context.Context, peers []datapath.Peer) error {
 	s.steps = append(s.steps, "peers")
 	s.peers = peers
 	return s.peerErr
+}
+
+func (s *stage) UpdateServices(_ context.Context, u datapath.ServiceUpdate) error {
+	s.steps = append(s.steps, "services")
+	s.services = append(s.services, u)
+	return s.serviceErr
 }
 
 func (s *stage) SetNotReady(reason string) { s.notReady = reason }

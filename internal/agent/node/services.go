@@ -24,18 +24,19 @@ type services struct {
 	health  Health
 	observe func(took time.Duration, err error)
 	log     *slog.Logger
+	inForce chan struct{} // closed when all have been brought into force once
 
 	mu     sync.Mutex
 	engine *service.Engine
 	dp     Datapath // nil: not open yet
 	known  bool     // all have been told
-	whole  bool     // all have been brought into force once
+	whole  bool     // inForce is closed
 }
 
 // BalanceServices has the node load-balance Services. It is to be called before anything
 // else. observe is told of each change that was brought into force, or was not.
 func (n *Node) BalanceServices(engine *service.Engine, health Health, observe func(took time.Duration, err error)) {
-	n.services = &services{engine: engine, health: health, observe: observe, log: n.log}
+	n.services = &services{engine: engine, health: health, observe: observe, log: n.log, inForce: make(chan struct{})}
 }
 
 // ApplyServices implements sync.ServiceHandler.
@@ -62,6 +63,15 @@ func (s *services) take(u agentsync.ServiceUpdate) error {
 	}
 	s.known = s.known || u.Known
 	return errors.Join(errs...)
+}
+
+// ServicesInForce is closed when all Services, but for those that are wrong, have been
+// brought into force for the first time. It is nil where they are left to kube-proxy.
+func (n *Node) ServicesInForce() <-chan struct{} {
+	if n.services == nil {
+		return nil
+	}
+	return n.services.inForce
 }
 
 // openServices says that the datapath is open, and in which zone the node is. What is
@@ -95,7 +105,10 @@ func (s *services) change(ctx context.Context, change func(*services)) error {
 	began := time.Now()
 	err := s.dp.UpdateServices(ctx, u)
 	s.observe(time.Since(began), err)
-	s.whole = s.whole || ctx.Err() == nil
+	if !s.whole && ctx.Err() == nil {
+		s.whole = true
+		close(s.inForce)
+	}
 	s.health.SetServices(s.engine.Health())
 	return err
 }

@@ -50,6 +50,13 @@ type Spec struct {
 	Server netip.Addr
 	// Duration is how long the client sends.
 	Duration time.Duration
+	// Via is where the client connects to, when that is not where the server listens: a
+	// Service's address.
+	Via netip.AddrPort
+	// Ports are those of the server, for cases that connect; none: one that is free.
+	Ports []uint16
+	// Cgroup is the folder of the cgroup, of version 2, that the client is in; "" is ours.
+	Cgroup string
 }
 
 // warmUp is how much of a request-response run goes by before anything is counted:
@@ -76,6 +83,9 @@ func (s Spec) Validate() error {
 	}
 	if !s.Server.IsValid() {
 		return fmt.Errorf("case %s: the server has no address", s.Case)
+	}
+	if len(s.Ports) > 0 && s.Case != TCPRR && s.Case != TCPCRR {
+		return fmt.Errorf("case %s: ports %v: only %s and %s have servers of several ports", s.Case, s.Ports, TCPRR, TCPCRR)
 	}
 	if s.Duration < time.Millisecond || s.Duration > time.Minute {
 		return fmt.Errorf("case %s: duration %v: want 1ms to 1m", s.Case, s.Duration)

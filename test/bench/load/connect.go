@@ -13,12 +13,12 @@ import (
 
 // serveConnections answers one byte on each connection and closes it, until a connection
 // comes that sends nothing.
-func serveConnections(listener int) (Measurement, error) {
+func serveConnections(listeners []int) (Measurement, error) {
 	buf := make([]byte, 1)
 	for {
-		fd, _, err := unix.Accept(listener)
+		fd, err := accept(listeners)
 		if err != nil {
-			return nil, fmt.Errorf("accept: %w", err)
+			return nil, err
 		}
 		n, err := rawRead(fd, buf)
 		if err == nil && n == 1 {
@@ -38,17 +38,18 @@ func serveConnections(listener int) (Measurement, error) {
 func connections(spec Spec, to netip.AddrPort) (Measurement, error) {
 	start := time.Now()
 	var from time.Duration
-	done := 0
+	lives := make([]time.Duration, 0, 1<<20)
 	for now := time.Duration(0); now < spec.Duration; {
+		last := now
 		if err := connectOnce(to); err != nil {
-			return nil, fmt.Errorf("connection %d: %w", done+1, err)
+			return nil, fmt.Errorf("connection %d: %w", len(lives)+1, err)
 		}
 		now = time.Since(start)
 		if now < spec.warmUp() {
 			from = now
 			continue
 		}
-		done++
+		lives = append(lives, now-last)
 	}
 	took := time.Since(start) - from
 	fd, err := dial(to, unix.SOCK_STREAM) // tells the server that this was all
@@ -56,7 +57,9 @@ func connections(spec Spec, to netip.AddrPort) (Measurement, error) {
 		return nil, err
 	}
 	unix.Close(fd)
-	return Measurement{Rate: float64(done) / took.Seconds()}, nil
+	m := percentiles(lives)
+	m[Rate] = float64(len(lives)) / took.Seconds()
+	return m, nil
 }
 
 // connectOnce is one life of a connection. The server closes first and the client's close

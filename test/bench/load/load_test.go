@@ -40,7 +40,7 @@ func TestOverLoopback(t *testing.T) {
 	want := map[load.Case]map[load.Metric][2]float64{ // what can be true of any machine
 		load.TCPRR:     {load.P50: {0.5, 2000}, load.P99: {0.5, 50000}},
 		load.UDPRR:     {load.P50: {0.5, 2000}, load.P99: {0.5, 50000}},
-		load.TCPCRR:    {load.Rate: {50, 1e6}},
+		load.TCPCRR:    {load.Rate: {50, 1e6}, load.P50: {0.5, 20000}, load.P99: {0.5, 200000}},
 		load.TCPStream: {load.Throughput: {0.01, 1000}, load.CPU: {0, 5000}},
 		load.TCPEight:  {load.Throughput: {0.01, 1000}, load.CPU: {0, 5000}},
 		load.UDPPPS:    {load.Rate: {1000, 1e8}, load.Loss: {0, 99}},
@@ -65,6 +65,23 @@ func TestOverLoopback(t *testing.T) {
 					t.Errorf("p99 %v is below p50 %v", got[load.P99], got[load.P50])
 				}
 			})
+		}
+	}
+}
+
+// TestServerOfSeveralPorts: the client reaches each of them by the address that it is told.
+func TestServerOfSeveralPorts(t *testing.T) {
+	ns := here(t)
+	ports := []uint16{18451, 18452, 18453}
+	for _, p := range ports {
+		for _, c := range []load.Case{load.TCPRR, load.TCPCRR} {
+			spec := load.Spec{
+				Case: c, Server: netip.IPv4Unspecified(), Duration: 20 * time.Millisecond,
+				Ports: ports, Via: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), p),
+			}
+			if got, err := load.Run(t.Context(), ns, ns, spec); err != nil || got[load.P50] <= 0 {
+				t.Errorf("%s to port %d: %v, %v", c, p, got, err)
+			}
 		}
 	}
 }

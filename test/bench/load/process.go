@@ -44,8 +44,8 @@ func Main(args []string) int {
 }
 
 func childMain(args []string) error {
-	if len(args) != 5 {
-		return fmt.Errorf("load: %d arguments, want role, case, address, port and duration", len(args))
+	if len(args) != 6 {
+		return fmt.Errorf("load: %d arguments, want role, case, address, port, duration and the server's ports", len(args))
 	}
 	a, err := netip.ParseAddr(args[2])
 	if err != nil {
@@ -60,6 +60,9 @@ func childMain(args []string) error {
 		return err
 	}
 	spec := Spec{Case: Case(args[1]), Server: a, Duration: d}
+	if spec.Ports, err = parsePorts(args[5]); err != nil {
+		return err
+	}
 	if err := spec.Validate(); err != nil {
 		return err
 	}
@@ -80,26 +83,49 @@ func childMain(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(m)
 }
 
+func formatPorts(ports []uint16) string {
+	words := make([]string, len(ports))
+	for i, p := range ports {
+		words[i] = strconv.Itoa(int(p))
+	}
+	return strings.Join(words, ",")
+}
+
+func parsePorts(list string) ([]uint16, error) {
+	var ports []uint16
+	for word := range strings.SplitSeq(list, ",") {
+		if word == "" {
+			continue
+		}
+		p, err := strconv.ParseUint(word, 10, 16)
+		if err != nil {
+			return nil, fmt.Errorf("port %q: %w", word, err)
+		}
+		ports = append(ports, uint16(p))
+	}
+	return ports, nil
+}
+
 func serve(spec Spec, ready io.Writer) (Measurement, error) {
 	kind := unix.SOCK_STREAM
 	if spec.Case == UDPRR || spec.Case == UDPPPS {
 		kind = unix.SOCK_DGRAM
 	}
-	fd, port, err := listen(spec.Server, kind)
+	fds, port, err := listenAll(spec.Server, kind, spec.Ports)
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(fd) //nolint:errcheck // the process ends
+	fd := fds[0] // the process closes them all when it ends
 	if _, err := fmt.Fprintln(ready, port); err != nil {
 		return nil, err
 	}
 	switch spec.Case {
 	case TCPRR:
-		return serveTCPRR(fd)
+		return serveTCPRR(fds)
 	case UDPRR:
 		return serveUDPRR(fd)
 	case TCPCRR:
-		return serveConnections(fd)
+		return serveConnections(fds)
 	case UDPPPS:
 		return serveDatagrams(fd)
 	default:
@@ -141,7 +167,11 @@ func Run(ctx context.Context, client, server *netns.NS, spec Spec) (Measurement,
 	if err != nil {
 		return nil, fmt.Errorf("%s: the server's port: %w", spec.Case, errors.Join(err, far.end(cancel)))
 	}
-	near, err := start(ctx, client, clientCPU, "client", spec, uint16(port))
+	to := spec
+	if spec.Via.IsValid() {
+		to.Server, port = spec.Via.Addr(), uint64(spec.Via.Port())
+	}
+	near, err := start(ctx, client, clientCPU, "client", to, uint16(port))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", spec.Case, errors.Join(err, far.end(cancel)))
 	}
@@ -177,9 +207,17 @@ type process struct {
 // the thread that forks it, which waits for it: a process dies with the thread that
 // started it.
 func start(ctx context.Context, in *netns.NS, cpu int, role string, spec Spec, port uint16) (*process, error) {
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", Argument, role, string(spec.Case), spec.Server.String(), strconv.Itoa(int(port)), spec.Duration.String())
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", Argument, role, string(spec.Case), spec.Server.String(), strconv.Itoa(int(port)), spec.Duration.String(), formatPorts(spec.Ports))
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=8") // by default Go counts the CPUs that it may use
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if role == "client" && spec.Cgroup != "" {
+		group, err := os.Open(spec.Cgroup)
+		if err != nil {
+			return nil, fmt.Errorf("the client's cgroup: %w", err)
+		}
+		defer group.Close() //nolint:errcheck // a folder
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(group.Fd())
+	}
 	p := &process{stderr: &bytes.Buffer{}, done: make(chan error, 1)}
 	cmd.Stderr = p.stderr
 	read, write, err := os.Pipe()

@@ -16,10 +16,10 @@ import (
 const answerTimeout = 2 * time.Second
 
 // serveTCPRR echoes on one connection until the client closes it.
-func serveTCPRR(listener int) (Measurement, error) {
-	fd, _, err := unix.Accept(listener)
+func serveTCPRR(listeners []int) (Measurement, error) {
+	fd, err := accept(listeners)
 	if err != nil {
-		return nil, fmt.Errorf("accept: %w", err)
+		return nil, err
 	}
 	defer unix.Close(fd) //nolint:errcheck // the process ends
 	buf := make([]byte, 1)

@@ -3,6 +3,7 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -38,9 +39,64 @@ func newSocket(a netip.Addr, kind int) (int, error) {
 	return fd, nil
 }
 
-// listen binds a socket to a free port of the address; a stream socket listens.
-func listen(a netip.Addr, kind int) (fd int, port uint16, err error) {
-	if fd, err = newSocket(a, kind); err != nil {
+// listenAll listens at ports of the address, at a free one when none is given, and returns
+// the first of them.
+func listenAll(a netip.Addr, kind int, ports []uint16) (fds []int, first uint16, err error) {
+	if len(ports) == 0 {
+		ports = []uint16{0}
+	}
+	for _, p := range ports {
+		fd, port, err := listen(netip.AddrPortFrom(a, p), kind)
+		if err != nil {
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+			return nil, 0, err
+		}
+		if len(fds) == 0 {
+			first = port
+		}
+		fds = append(fds, fd)
+	}
+	return fds, first, nil
+}
+
+// accept takes a connection of one of several listeners.
+func accept(listeners []int) (int, error) {
+	from := listeners[0]
+	if len(listeners) > 1 {
+		var err error
+		if from, err = firstReady(listeners); err != nil {
+			return -1, err
+		}
+	}
+	fd, _, err := unix.Accept(from)
+	if err != nil {
+		return -1, fmt.Errorf("accept: %w", err)
+	}
+	return fd, nil
+}
+
+func firstReady(listeners []int) (int, error) {
+	waiting := make([]unix.PollFd, len(listeners))
+	for i, fd := range listeners {
+		waiting[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	}
+	for {
+		if _, err := unix.Poll(waiting, -1); err != nil && !errors.Is(err, unix.EINTR) {
+			return -1, fmt.Errorf("poll: %w", err)
+		}
+		for i, w := range waiting {
+			if w.Revents != 0 {
+				return listeners[i], nil
+			}
+		}
+	}
+}
+
+// listen binds a socket to a port, 0 being any that is free; a stream socket listens.
+func listen(a netip.AddrPort, kind int) (fd int, port uint16, err error) {
+	if fd, err = newSocket(a.Addr(), kind); err != nil {
 		return -1, 0, err
 	}
 	defer func() {
@@ -48,7 +104,10 @@ func listen(a netip.Addr, kind int) (fd int, port uint16, err error) {
 			unix.Close(fd)
 		}
 	}()
-	if err = unix.Bind(fd, sockaddr(netip.AddrPortFrom(a, 0))); err != nil {
+	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil { // connections of the run before may linger
+		return -1, 0, fmt.Errorf("SO_REUSEADDR: %w", err)
+	}
+	if err = unix.Bind(fd, sockaddr(a)); err != nil {
 		return -1, 0, fmt.Errorf("bind %s: %w", a, err)
 	}
 	if kind == unix.SOCK_STREAM {

@@ -18,8 +18,8 @@ const (
 	End   = "<!-- figures: end -->"
 )
 
-// WriteDocs puts the tables of an area's rows between the marks of a Markdown file.
-func WriteDocs(path, area string, rows []Row, m Machine) error {
+// WriteDocs puts the tables of areas' rows between the marks of a Markdown file.
+func WriteDocs(path string, areas []string, rows []Row, m Machine) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -29,12 +29,12 @@ func WriteDocs(path, area string, rows []Row, m Machine) error {
 	if !ok || !ok2 {
 		return fmt.Errorf("%s: the marks %q and %q are not both there: put them where the tables belong", path, Begin, End)
 	}
-	return replace(path, before+Begin+"\n"+Tables(area, rows, m)+End+after)
+	return replace(path, before+Begin+"\n"+Tables(areas, rows, m)+End+after)
 }
 
-// Tables returns the tables of an area's rows as Markdown.
-func Tables(area string, rows []Row, m Machine) string {
-	rows = slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Area != area })
+// Tables returns the tables of areas' rows as Markdown.
+func Tables(areas []string, rows []Row, m Machine) string {
+	rows = slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return !slices.Contains(areas, r.Area) })
 	var b strings.Builder
 	machineTable(&b, m)
 	targetTable(&b, rows)

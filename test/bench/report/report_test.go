@@ -79,7 +79,7 @@ func TestTheFileIsShared(t *testing.T) {
 }
 
 func TestTables(t *testing.T) {
-	golden(t, "tables.md", []byte(Tables("datapath", append(rows(), Row{Area: "services", Case: "not here"}), machine)))
+	golden(t, "tables.md", []byte(Tables([]string{"datapath"}, append(rows(), Row{Area: "services", Case: "not here"}), machine)))
 }
 
 func TestOnlyWhatIsBetweenTheMarksChanges(t *testing.T) {
@@ -88,14 +88,14 @@ func TestOnlyWhatIsBetweenTheMarksChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time must change nothing
-		if err := WriteDocs(page, "datapath", rows(), machine); err != nil {
+		if err := WriteDocs(page, []string{"datapath"}, rows(), machine); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := "# Before\n" + Begin + "\n" + Tables("datapath", rows(), machine) + End + "\nAfter\n"
+		want := "# Before\n" + Begin + "\n" + Tables([]string{"datapath"}, rows(), machine) + End + "\nAfter\n"
 		if diff := cmp.Diff(want, string(got)); diff != "" {
 			t.Errorf("page differs:\n%s", diff)
 		}
@@ -110,7 +110,7 @@ func TestErrorsNameTheFileAndTheFix(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := WriteDocs(page, "datapath", nil, machine); err == nil || !strings.Contains(err.Error(), page) || !strings.Contains(err.Error(), Begin) {
+	if err := WriteDocs(page, []string{"datapath"}, nil, machine); err == nil || !strings.Contains(err.Error(), page) || !strings.Contains(err.Error(), Begin) {
 		t.Errorf("got %v, want the page and the mark", err)
 	}
 	if err := Update(figures, "datapath", nil); err == nil || !strings.Contains(err.Error(), figures) || !strings.Contains(err.Error(), "-o") {

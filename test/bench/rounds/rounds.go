@@ -123,7 +123,7 @@ func (p Plan) Run(ctx context.Context, into *Samples, n int) error {
 }
 
 func measure(ctx context.Context, pair *topo.Pair, step Step, say func(string, ...any)) (m load.Measurement, err error) {
-	spec := load.Spec{Case: step.Case, Server: pair.Server4, Duration: step.Duration}
+	spec := load.Spec{Case: step.Case, Server: pair.Server4, Duration: step.Duration, Via: pair.Via, Ports: pair.Ports, Cgroup: pair.Cgroup}
 	if step.IPv6 {
 		spec.Server = pair.Server6
 	}

@@ -33,7 +33,7 @@ func (w *World) check(ctx context.Context, p *Pair) error {
 		_, err := load.Run(ctx, p.Client.NS, p.Server.NS, spec)
 		return err
 	}
-	tap, err := w.tap(p.port)
+	tap, err := w.underlay.tap(p.port)
 	if err != nil {
 		return err
 	}
@@ -51,13 +51,13 @@ func (w *World) check(ctx context.Context, p *Pair) error {
 	return nil
 }
 
-// tap opens a packet socket on a port of the underlay.
-func (w *World) tap(port string) (fd int, err error) {
-	l, err := w.underlay.nl.LinkByName(port)
+// tap opens a packet socket on a device.
+func (s *Space) tap(device string) (fd int, err error) {
+	l, err := s.nl.LinkByName(device)
 	if err != nil {
-		return -1, fmt.Errorf("port %s: %w", port, err)
+		return -1, fmt.Errorf("device %s: %w", device, err)
 	}
-	err = w.underlay.Do(func() error {
+	err = s.Do(func() error {
 		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, int(networkOrder(unix.ETH_P_ALL))); err != nil {
 			return fmt.Errorf("packet socket: %w", err)
 		}
@@ -71,18 +71,25 @@ func networkOrder(v uint16) uint16 { return v<<8 | v>>8 }
 // carried counts what the tap saw, by how pods' packets were carried.
 func carried(tap int) (map[carriage]int, error) {
 	seen := map[carriage]int{}
+	return seen, eachPacket(tap, func(packet []byte) {
+		if how := carriageOf(packet); how != "" {
+			seen[how]++
+		}
+	})
+}
+
+// eachPacket reads what a tap has seen, from the network header on.
+func eachPacket(tap int, look func(packet []byte)) error {
 	packet := make([]byte, 2048)
 	for {
 		n, _, err := unix.Recvfrom(tap, packet, 0)
 		if errors.Is(err, unix.EAGAIN) {
-			return seen, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read packets of the underlay: %w", err)
+			return fmt.Errorf("read packets: %w", err)
 		}
-		if how := carriageOf(packet[:n]); how != "" {
-			seen[how]++
-		}
+		look(packet[:n])
 	}
 }
 

@@ -24,6 +24,10 @@ type fairleadNode struct {
 }
 
 func (w *World) fairleadNode(ctx context.Context, which int, routing datapath.Routing) (*fairleadNode, error) {
+	return w.fairleadNodeWith(ctx, which, datapath.Options{Routing: routing})
+}
+
+func (w *World) fairleadNodeWith(ctx context.Context, which int, opts datapath.Options) (*fairleadNode, error) {
 	n, err := w.node(which)
 	if err != nil {
 		return nil, err
@@ -33,8 +37,9 @@ func (w *World) fairleadNode(ctx context.Context, which int, routing datapath.Ro
 		return nil, err
 	}
 	f := &fairleadNode{node: n}
+	opts.BPFFS, opts.Masquerade = bpffs, true
 	err = n.Do(func() (err error) {
-		f.dp, err = datapath.Open(ctx, datapath.Options{BPFFS: bpffs, Masquerade: true, Routing: routing}, datapath.Node{
+		f.dp, err = datapath.Open(ctx, opts, datapath.Node{
 			Name: n.name, PodCIDRs: []netip.Prefix{n.range4, n.range6}, Addresses: []netip.Addr{n.addr4, n.addr6}, ClusterPodCIDRs: clusterRanges,
 		})
 		return err

@@ -34,6 +34,11 @@ type Pair struct {
 	// subject is measured over IPv4 only.
 	Server4, Server6 netip.Addr
 
+	// Via, Ports and Cgroup are those of load.Spec, where clients connect to a Service.
+	Via    netip.AddrPort
+	Ports  []uint16
+	Cgroup string
+
 	carry carriage // on the underlay
 	port  string   // of the client's node on the underlay; "" for one node
 }

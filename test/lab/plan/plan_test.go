@@ -14,7 +14,7 @@ import (
 )
 
 func TestFromEnv(t *testing.T) {
-	defaults := Settings{Dir: "/repo/.lab", Nodes: 2, Clusters: []string{"alpha", "bravo"}, Kubernetes: DefaultKubernetes, KubeProxy: []string{"alpha", "bravo"}}
+	defaults := Settings{Dir: "/repo/.lab", Nodes: 2, Clusters: []string{"alpha", "bravo"}, Kubernetes: DefaultKubernetes}
 	with := func(change func(*Settings)) Settings { s := defaults; change(&s); return s }
 	for _, tc := range []struct {
 		name    string
@@ -27,11 +27,10 @@ func TestFromEnv(t *testing.T) {
 		{name: "absolute folders", env: map[string]string{"LAB_DIR": "/var/lab", "LAB_BIN": "/opt/bin"},
 			want: with(func(s *Settings) { s.Dir, s.Bin = "/var/lab", "/opt/bin" })},
 		{name: "commas between clusters", env: map[string]string{"LAB_CLUSTERS": "a,b2 c-3"},
-			want: with(func(s *Settings) {
-				s.Clusters = []string{"a", "b2", "c-3"}
-				s.KubeProxy = s.Clusters
-			})},
-		{name: "kube-proxy nowhere", env: map[string]string{"LAB_KUBE_PROXY": "none"}, want: with(func(s *Settings) { s.KubeProxy = nil })},
+			want: with(func(s *Settings) { s.Clusters = []string{"a", "b2", "c-3"} })},
+		{name: "kube-proxy nowhere, said so", env: map[string]string{"LAB_KUBE_PROXY": "none"}, want: defaults},
+		{name: "kube-proxy everywhere", env: map[string]string{"LAB_KUBE_PROXY": "all"},
+			want: with(func(s *Settings) { s.KubeProxy = []string{"alpha", "bravo"} })},
 		{name: "kube-proxy in one cluster", env: map[string]string{"LAB_KUBE_PROXY": "bravo"},
 			want: with(func(s *Settings) { s.KubeProxy = []string{"bravo"} })},
 		{name: "kube-proxy in a cluster that is not there", env: map[string]string{"LAB_KUBE_PROXY": "bravo charlie"}, wantErr: `LAB_KUBE_PROXY: "charlie"`},

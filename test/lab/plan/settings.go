@@ -17,7 +17,7 @@ const (
 	DefaultNodes      = 2
 	DefaultClusters   = "alpha bravo"
 	DefaultKubernetes = "v1.35.4"
-	DefaultKubeProxy  = AllClusters
+	DefaultKubeProxy  = NoCluster
 )
 
 // What LAB_KUBE_PROXY may say in place of names.

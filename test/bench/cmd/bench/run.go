@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -58,7 +59,7 @@ func run(ctx context.Context, cfg config, dir string) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, world.Close()) }()
 	if cfg.short {
-		return runShort(ctx, cfg, world)
+		return runShort(ctx, cfg, world, dir)
 	}
 	return runLong(ctx, cfg, world, dir)
 }
@@ -81,13 +82,26 @@ func runLong(ctx context.Context, cfg config, world *topo.World, dir string) (in
 		}
 		rows = append(rows, more...)
 	}
-	if len(rows) == 0 {
-		return 0, fmt.Errorf("-run %s chooses nothing", cfg.only)
-	}
-	if err := report.Update(cfg.out, area, rows); err != nil {
+	balanced, without, err := serviceRows(ctx, cfg, world, dir)
+	if err != nil {
 		return 0, err
 	}
-	say("%d figures written to %s", len(rows), cfg.out)
+	maps.Copy(missing, without)
+	if len(rows)+len(balanced) == 0 {
+		return 0, fmt.Errorf("-run %s chooses nothing", cfg.only)
+	}
+	for _, of := range []struct {
+		area string
+		rows []report.Row
+	}{{area, rows}, {serviceArea, balanced}} {
+		if len(of.rows) == 0 {
+			continue
+		}
+		if err := report.Update(cfg.out, of.area, of.rows); err != nil {
+			return 0, err
+		}
+	}
+	say("%d figures written to %s", len(rows)+len(balanced), cfg.out)
 	if err := writeDocs(cfg); err != nil {
 		return 0, err
 	}
@@ -168,5 +182,5 @@ func writeDocs(cfg config) error {
 	if err != nil {
 		return err
 	}
-	return report.WriteDocs(cfg.docs, area, rows, machine)
+	return report.WriteDocs(cfg.docs, []string{area, serviceArea}, rows, machine)
 }

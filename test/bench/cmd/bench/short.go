@@ -18,28 +18,53 @@ import (
 const retries = 2
 
 // runShort measures what has a gate, and fails when one is missed.
-func runShort(ctx context.Context, cfg config, world *topo.World) (int, error) {
+func runShort(ctx context.Context, cfg config, world *topo.World, dir string) (int, error) {
+	gates, balanced := gatesOf(cfg, shortSteps), gatesOf(cfg, serviceSteps(shortSize, shortTime))
+	if len(gates)+len(balanced) == 0 {
+		return 0, fmt.Errorf("-run %s chooses no case with a gate", cfg.only)
+	}
+	code := 0
+	if len(gates) > 0 {
+		pairs, missing, err := build(ctx, world, subjectsOf(gates))
+		if err != nil {
+			return 0, err
+		}
+		if code, err = insist(ctx, cfg, pairs, shortSteps, gates, missing); err != nil {
+			return 0, err
+		}
+	}
+	if len(balanced) > 0 {
+		more, err := shortServices(ctx, cfg, world, dir, balanced)
+		if err != nil {
+			return 0, err
+		}
+		code = max(code, more)
+	}
+	return code, nil
+}
+
+// gatesOf returns the targets of steps that have a gate and are chosen.
+func gatesOf(cfg config, steps []rounds.Step) []target.Target {
 	var gates []target.Target
 	for _, t := range target.Table {
-		step := slices.ContainsFunc(shortSteps, func(s rounds.Step) bool { return s.Name == t.Case })
+		step := slices.ContainsFunc(steps, func(s rounds.Step) bool { return s.Name == t.Case })
 		if t.Gate != 0 && step && cfg.wanted(t.Case, t.Subject) {
 			gates = append(gates, t)
 		}
 	}
-	if len(gates) == 0 {
-		return 0, fmt.Errorf("-run %s chooses no case with a gate", cfg.only)
-	}
-	pairs, missing, err := build(ctx, world, subjectsOf(gates))
-	if err != nil {
-		return 0, err
-	}
+	return gates
+}
+
+// insist measures the gates of some subjects and prints what became of them; ratios that
+// miss get more rounds.
+func insist(ctx context.Context, cfg config, pairs []*topo.Pair, steps []rounds.Step, gates []target.Target, missing map[string]error) (int, error) {
 	samples := rounds.NewSamples()
 	failing := gates
 	for try := 0; try <= retries && len(failing) > 0; try++ {
 		if try > 0 {
 			say("%d ratios miss their gate; %d more rounds of those", len(failing), cfg.rounds)
 		}
-		plan := rounds.Plan{Pairs: pairs, Steps: shortSteps, Say: say, Wanted: func(step, subject string) bool {
+		plan := rounds.Plan{Pairs: pairs, Steps: steps, Say: say, Wanted: func(step, subject string) bool {
 			return slices.ContainsFunc(failing, func(t target.Target) bool {
 				return t.Case == step && (t.Subject == subject || t.Reference == subject)
 			})

@@ -25,10 +25,14 @@ var figures = []struct {
 // trafficRows makes the rows of what was measured: all figures, then the ratios that
 // targets are about.
 func trafficRows(samples *rounds.Samples, steps []rounds.Step) []report.Row {
+	return rowsOf(area, topo.Subjects, samples, steps)
+}
+
+func rowsOf(area string, subjects []string, samples *rounds.Samples, steps []rounds.Step) []report.Row {
 	var rows, cpu []report.Row
 	for _, step := range steps {
 		for _, f := range figures {
-			for _, subject := range topo.Subjects {
+			for _, subject := range subjects {
 				values := samples.Of(rounds.Key{Step: step.Name, Subject: subject, Metric: f.metric})
 				switch {
 				case len(values) == 0:

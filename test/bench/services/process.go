@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package services
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-io/fairlead/internal/datapath/netns"
+)
+
+// process is a running program.
+type process struct {
+	name  string
+	cmd   *exec.Cmd
+	said  bytes.Buffer // to be read after ended
+	ended chan struct{}
+}
+
+// start runs a program in a network namespace until stop.
+func start(in *netns.NS, program string, args ...string) (*process, error) {
+	p := &process{name: filepath.Base(program), cmd: exec.Command(program, args...), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: a process dies with the thread that started it
+		defer close(p.ended)
+		err := unix.Setns(in.FD(), unix.CLONE_NEWNET)
+		if err == nil {
+			err = p.cmd.Start()
+		}
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait() // what it said is kept
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
+	}
+	return p, nil
+}
+
+// stop ends the program and waits for it.
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+	<-p.ended
+}
+
+// running returns an error with the last that the program said when it ended by itself.
+func (p *process) running() error {
+	select {
+	case <-p.ended:
+		const tail = 1500
+		b := p.said.Bytes()
+		return errors.New(p.name + " ended: " + string(b[max(0, len(b)-tail):]))
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-io/fairlead/test/bench/topo"
+)
+
+// syncWithin is what kube-proxy may take for all Services: minutes for 10,000.
+const syncWithin = 10 * time.Minute
+
+// proxy is a node of kube-proxy's.
+type proxy struct {
+	*topo.Pair
+	mode, program, config string
+	machine               *topo.Machine
+	process               *process
+}
+
+func newProxy(ctx context.Context, w *topo.World, c *cluster, bin, mode string) (*proxy, error) {
+	pair, machine, err := w.RoutedPods()
+	if err != nil {
+		return nil, err
+	}
+	pair.Subject, pair.Ports = "kube-proxy-"+mode, ports()
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: machine.Name},
+		Spec:       corev1.NodeSpec{PodCIDR: machine.PodCIDRs[0].String(), PodCIDRs: []string{machine.PodCIDRs[0].String()}},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: machine.Addresses[0].String()}}},
+	}
+	if _, err := c.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("Node %s: %w", node.Name, err)
+	}
+	p := &proxy{Pair: pair, mode: mode, program: filepath.Join(bin, "kube-proxy"), machine: machine}
+	p.config = filepath.Join(c.dir, pair.Subject+".yaml")
+	return p, p.writeConfig(c)
+}
+
+func (p *proxy) writeConfig(c *cluster) error {
+	kubeconfig := filepath.Join(c.dir, "kubeconfig")
+	err := os.WriteFile(kubeconfig, fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters: [{name: bench, cluster: {server: "%s", insecure-skip-tls-verify: true}}]
+users: [{name: bench, user: {token: %s}}]
+contexts: [{name: bench, context: {cluster: bench, user: bench}}]
+current-context: bench
+`, c.server, token), 0o600)
+	if err != nil {
+		return err
+	}
+	// The limits of conntrack and the OOM score are the whole host's: zero leaves them alone.
+	return os.WriteFile(p.config, fmt.Appendf(nil, `apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: %s
+hostnameOverride: %s
+clusterCIDR: 10.244.0.0/16
+clientConnection: {kubeconfig: "%s", qps: 1000, burst: 1000}
+conntrack: {maxPerCore: 0, min: 0, tcpCloseWaitTimeout: 0s, tcpEstablishedTimeout: 0s}
+oomScoreAdj: 0
+`, p.mode, p.machine.Name, kubeconfig), 0o600)
+}
+
+// restart starts kube-proxy anew and waits until a Service's address answers. It returns
+// how long that took: reading all Services and writing the rules.
+func (p *proxy) restart(ctx context.Context, service netip.AddrPort) (time.Duration, error) {
+	p.stop()
+	echo, err := listenIn(p.Server, netip.AddrPortFrom(p.Server4, firstPort))
+	if err != nil {
+		return 0, err
+	}
+	defer echo() //nolint:errcheck // listeners
+	begin := time.Now()
+	if p.process, err = start(p.machine.NS, p.program, "--config="+p.config); err != nil {
+		return 0, err
+	}
+	err = poll(ctx, syncWithin, 20*time.Millisecond, p.process.running, func() error { return reach(p.Client, service) })
+	if err != nil {
+		return 0, fmt.Errorf("%s: %s: %w", p.Subject, service, err)
+	}
+	p.Via = service
+	return time.Since(begin), nil
+}
+
+func (p *proxy) stop() {
+	if p.process != nil {
+		p.process.stop()
+		p.process = nil
+	}
+}
+
+// listenIn listens at all ports of a server in a namespace.
+func listenIn(in *topo.Space, first netip.AddrPort) (closeAll func() error, err error) {
+	var all []net.Listener
+	closeAll = func() error {
+		var errs []error
+		for _, l := range all {
+			errs = append(errs, l.Close())
+		}
+		return errors.Join(errs...)
+	}
+	err = in.Do(func() error {
+		for _, port := range ports() {
+			l, err := net.Listen("tcp4", netip.AddrPortFrom(first.Addr(), port).String())
+			if err != nil {
+				return err
+			}
+			all = append(all, l)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, closeAll())
+	}
+	return closeAll, nil
+}
+
+// reach connects from a namespace and hangs up.
+func reach(from *topo.Space, to netip.AddrPort) error {
+	return from.Do(func() error {
+		conn, err := net.DialTimeout("tcp4", to.String(), 200*time.Millisecond)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
