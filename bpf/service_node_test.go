@@ -74,9 +74,11 @@ func TestUnknownNode(t *testing.T) {
 	k := newServiceKernel(t, nil)
 	k.choose(netip.MustParseAddr("10.77.0.9"), backendPort, bpf.BackendPod)
 	k.publish(unspecified(f), servicePort, bpf.Frontend{})
-	action, _ := k.arrive(udp(t, f.outside, f.node(), clientPort, servicePort))
+	in := udp(t, f.outside, f.node(), clientPort, servicePort)
+	action, out := k.arrive(in)
 	wantAction(t, action, actShot)
 	wantReasons(t, k, bpf.HookFromUplink, "unrouted")
+	wantBytes(t, out[12:], in[12:]) // not even tried
 }
 
 // TestAnswersOfTheHost: what a backend on the host itself answers gets the Service's address where it
