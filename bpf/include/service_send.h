@@ -43,15 +43,25 @@ static __always_inline int age(struct __sk_buff *skb, int v4)
 	return bpf_skb_store_bytes(skb, at, limit, 1, 0) == 0;
 }
 
-/* leave sends the packet to where the kernel's routes lead. */
+/* leave sends the packet to where the kernel's routes lead. The kernel writes the MAC addresses, and
+ * asks for them where they are not known. They are written before all the same: where a sum of the
+ * whole packet was taken, the kernel counts in those that it finds and not those that it writes. */
 __noinline int leave(struct __sk_buff *skb)
 {
 	struct work *w = work();
 
 	if (!w)
 		return TC_ACT_SHOT;
-	if (ask_route(skb, &w->row.src, &w->row.dst, 0, &w->course.path) == HOP_NONE)
+	switch (ask_route(skb, &w->row.src, &w->row.dst, 0, &w->course.path)) {
+	case HOP_NONE:
 		return drop(skb, THIS_HOOK, REASON_DROP_UNROUTED);
+	case HOP_FOUND:
+		if (set_macs(skb, &w->course.path) < 0)
+			return drop(skb, THIS_HOOK, REASON_DROP_KERNEL);
+		break;
+	case HOP_UNRESOLVED:
+		break;
+	}
 	skb->tc_index = PAST_THE_STACK;
 	count(skb, THIS_HOOK, service_reason(w));
 	return bpf_redirect_neigh(w->course.path.ifindex, 0, 0, 0);

@@ -119,3 +119,33 @@ func TestServicesFromPods(t *testing.T) {
 		})
 	}
 }
+
+// TestServicesWithoutOffloads: checksums are right when nodes and pods compute them themselves.
+func TestServicesWithoutOffloads(t *testing.T) {
+	for _, c := range serviceShapes {
+		t.Run(c.name, func(t *testing.T) {
+			w := newShapedWorld(t, 2, c.shape)
+			one, two := w.nodes[0], w.nodes[1]
+			here, there := one.addPod(), two.addPod()
+			rows := []*serviceRows{one.serviceRows(t), two.serviceRows(t)}
+			for _, n := range w.nodes {
+				n.withoutOffloads(t, "eth0")
+			}
+			for _, f := range families {
+				far := one.routerIP(f)
+				if c.forwarding == datapath.ForwardDSR {
+					far = outsideIP(f)
+				}
+				for _, r := range rows {
+					r.nodePort(f, 30080, toPod(there, f, 7100))
+					r.nodePort(f, 30081, toPod(here, f, 7100))
+					r.nodePort(f, 30082, toHost(one, f, 7101))
+				}
+				at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(one.uplinkIP(f), port) }
+				checkBackend(t, w.outside, there.space, at(30080), toPod(there, f, 7100).at, far)
+				checkBackend(t, w.outside, here.space, at(30081), toPod(here, f, 7100).at, outsideIP(f))
+				checkBackend(t, w.outside, one.space, at(30082), toHost(one, f, 7101).at, outsideIP(f))
+			}
+		})
+	}
+}

@@ -25,23 +25,33 @@ func (w *world) routeVia(t *testing.T, address netip.Addr, n *node, family strin
 	}))
 }
 
-// TestServiceWithoutBackends: clients are refused at once, whether or not their devices compute
-// checksums.
+// TestServiceWithoutBackends: clients are refused at once, wherever checksums are computed: in the
+// client's packet, or in what the program has made of it.
 func TestServiceWithoutBackends(t *testing.T) {
 	w := newShapedWorld(t, 1, shape{services: true})
 	one := w.nodes[0]
 	a := one.addPod()
 	rows := one.serviceRows(t)
-	for _, offloads := range []string{"with offloads", "without offloads"} {
-		if offloads == "without offloads" {
+	for _, offloads := range []struct {
+		name string
+		set  func()
+	}{
+		{"by nobody", func() {}},
+		{"by the node", func() {
+			one.withoutOffloads(t, "eth0")
+			one.withoutOffloads(t, a.ep.HostIf)
+		}},
+		{"by the client", func() {
 			w.outside.withoutOffloads(t, "br0")
 			a.withoutOffloads(t, "eth0")
-		}
+		}},
+	} {
+		offloads.set()
 		for i, f := range families {
 			port := uint16(30000 + i)
 			rows.nodePort(f, port)
 			for name, from := range map[string]space{"outside": w.outside, "pod": a.space} {
-				t.Run(offloads+"/"+f+"/from "+name, func(t *testing.T) {
+				t.Run("checksums "+offloads.name+"/"+f+"/from "+name, func(t *testing.T) {
 					service := netip.AddrPortFrom(one.uplinkIP(f), port)
 					begin := time.Now()
 					if _, err := tcpSend(from, service, 1); !isRefused(err) {

@@ -24,6 +24,7 @@ import (
 var smoke = []testBinary{
 	{"./internal/datapath", []string{
 		"TestPaths", "TestBypass", "TestNoSuchPod", "TestServices", "TestCheckEndpoint",
+		"TestServicesFromOutside", "TestServicesFromPods", "TestServiceWithoutBackends", "TestServicePathMTU",
 		"TestRestartKeepsFlows", "TestRestorePrunes",
 		"TestCleanupLeavesNothing", "TestCleanupDetachesFromForeignDevices",
 	}, ""},

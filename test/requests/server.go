@@ -20,6 +20,11 @@ func Serve(ctx context.Context, address, name string, lameDuck time.Duration) er
 		return err
 	}
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if ctx.Err() != nil {
+			// Not SetKeepAlivesEnabled: that closes idle connections at once, and who is
+			// about to use one fails.
+			w.Header().Set("Connection", "close")
+		}
 		fmt.Fprint(w, name) //nolint:errcheck // the client left
 	})}
 	ended := make(chan error, 1)
@@ -29,7 +34,6 @@ func Serve(ctx context.Context, address, name string, lameDuck time.Duration) er
 		return err
 	case <-ctx.Done():
 	}
-	server.SetKeepAlivesEnabled(false)
 	time.Sleep(lameDuck)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
