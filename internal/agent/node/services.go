@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fairlead-io/fairlead/internal/agent/service"
+	"github.com/fairlead-io/fairlead/internal/agent/service/view"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
 )
 
@@ -125,7 +126,7 @@ func (n *Node) SetHostPorts(ctx context.Context, key string, ports []service.Hos
 }
 
 // Services returns what this node thinks of each Service, Service of one of them.
-func (n *Node) Services() []service.View {
+func (n *Node) Services() []view.Service {
 	if n.services == nil {
 		return nil
 	}
@@ -135,9 +136,9 @@ func (n *Node) Services() []service.View {
 }
 
 // Service returns what this node thinks of a Service ("namespace/name").
-func (n *Node) Service(name string) (service.View, bool) {
+func (n *Node) Service(name string) (view.Service, bool) {
 	if n.services == nil {
-		return service.View{}, false
+		return view.Service{}, false
 	}
 	n.services.mu.Lock()
 	defer n.services.mu.Unlock()

@@ -14,53 +14,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/fairlead-io/fairlead/internal/agent/service/view"
 	"github.com/fairlead-io/fairlead/internal/datapath"
 )
-
-// View is what a node thinks of a Service, for people and programs.
-type View struct {
-	Namespace string         `json:"namespace"`
-	Name      string         `json:"name"`
-	Frontends []FrontendView `json:"frontends"`
-	Backends  []BackendView  `json:"backends,omitempty"`
-	// Usable and Total count endpoints at ports.
-	Usable int `json:"usable"`
-	Total  int `json:"total"`
-	// Digest is of what the node was told of the Service and its endpoints: nodes with the
-	// same digest know the same.
-	Digest string `json:"digest"`
-}
-
-// FrontendView is an address and port of a Service.
-type FrontendView struct {
-	// Address is the unspecified one for every address of the node.
-	Address  string `json:"address"`
-	Port     uint16 `json:"port"`
-	Protocol string `json:"protocol"`
-	Kind     string `json:"kind"`
-	// Inside counts the backends for clients on the node, Outside those for others.
-	Inside          int `json:"inside"`
-	Outside         int `json:"outside"`
-	AffinitySeconds int `json:"affinitySeconds,omitempty"`
-}
-
-// BackendView is an endpoint at a port of a Service.
-type BackendView struct {
-	Address     string `json:"address"`
-	Port        uint16 `json:"port"`
-	PortName    string `json:"portName,omitempty"`
-	Protocol    string `json:"protocol"`
-	Node        string `json:"node,omitempty"`
-	Zone        string `json:"zone,omitempty"`
-	Ready       bool   `json:"ready"`
-	Serving     bool   `json:"serving"`
-	Terminating bool   `json:"terminating"`
-	// Inside: it takes connections of clients on the node; Outside: those of others.
-	Inside  bool `json:"inside"`
-	Outside bool `json:"outside"`
-	// Why it takes none; empty if it does.
-	Why string `json:"why,omitempty"`
-}
 
 // kinds are the names of the kinds of frontends.
 var kinds = map[datapath.FrontendKind]string{
@@ -69,8 +25,8 @@ var kinds = map[datapath.FrontendKind]string{
 }
 
 // Views returns what the node thinks of all Services, sorted, without their backends.
-func (e *Engine) Views() []View {
-	out := make([]View, 0, len(e.services))
+func (e *Engine) Views() []view.Service {
+	out := make([]view.Service, 0, len(e.services))
 	for _, name := range slices.Sorted(maps.Keys(e.services)) {
 		v, _ := e.View(name)
 		v.Backends = nil
@@ -80,13 +36,13 @@ func (e *Engine) Views() []View {
 }
 
 // View returns what the node thinks of a Service ("namespace/name"); false if it knows none.
-func (e *Engine) View(name string) (View, bool) {
+func (e *Engine) View(name string) (view.Service, bool) {
 	s, ok := e.services[name]
 	if !ok {
-		return View{}, false
+		return view.Service{}, false
 	}
 	decided := e.balance(name, s)
-	v := View{Namespace: s.msg.GetNamespace(), Name: s.msg.GetName(), Digest: e.digest(name, s)}
+	v := view.Service{Namespace: s.msg.GetNamespace(), Name: s.msg.GetName(), Digest: e.digest(name, s)}
 	inside, outside := map[used]bool{}, map[used]bool{}
 	for _, f := range decided.Frontends {
 		in, out := decided.Pools[f.Inside].Backends, decided.Pools[f.Outside].Backends
@@ -94,7 +50,7 @@ func (e *Engine) View(name string) (View, bool) {
 		if f.Kind != datapath.FrontendClusterIP {
 			note(outside, out, f.Protocol)
 		}
-		v.Frontends = append(v.Frontends, FrontendView{
+		v.Frontends = append(v.Frontends, view.Frontend{
 			Address: f.Address.String(), Port: f.Port, Protocol: f.Protocol.String(), Kind: kinds[f.Kind],
 			Inside: len(in), Outside: len(out), AffinitySeconds: int(f.Affinity.Seconds()),
 		})
@@ -106,7 +62,7 @@ func (e *Engine) View(name string) (View, bool) {
 			}
 			for _, c := range e.candidates(name, s, p, v4) {
 				at := used{netip.AddrPortFrom(c.address, c.port), datapath.Protocol(p.GetProtocol())}
-				b := BackendView{
+				b := view.Backend{
 					Address: c.address.String(), Port: c.port, PortName: p.GetName(), Protocol: at.protocol.String(),
 					Node: c.node, Zone: c.zone, Ready: c.ready, Serving: c.serving, Terminating: c.terminating,
 					Inside: inside[at], Outside: outside[at],
