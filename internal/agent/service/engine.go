@@ -280,6 +280,15 @@ func (e *Engine) Take(complete bool) datapath.ServiceUpdate {
 	return u
 }
 
+// Again has the next Take tell of a Service, or of its removal, as if it had just changed:
+// what was taken of it could not be brought into force.
+func (e *Engine) Again(name string) {
+	e.dirty[name] = true
+	if _, ok := e.used[name]; !ok {
+		e.used[name] = nil // so that a removal is told again
+	}
+}
+
 func (e *Engine) take(name string, u *datapath.ServiceUpdate) {
 	before, inForce := e.used[name]
 	decided, ok := e.decide(name)
