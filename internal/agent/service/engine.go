@@ -169,7 +169,10 @@ func (e *Engine) SetEndpoints(m *state.ServiceEndpoints) error {
 	}
 	e.dropSlice(s.name)
 	e.slices[s.name] = s
-	e.byService[s.service] = append(e.byService[s.service], s)
+	// By name, so that what is decided does not depend on what came first.
+	list := e.byService[s.service]
+	at, _ := slices.BinarySearchFunc(list, s.name, func(s *slice, name string) int { return strings.Compare(s.name, name) })
+	e.byService[s.service] = slices.Insert(list, at, s)
 	e.endpoints += len(s.endpoints)
 	e.dirty[s.service] = true
 	return nil
