@@ -104,6 +104,9 @@ func (n *Node) Known() map[string]bool {
 // Run repeats the last update when it is nudged and once a minute, so that what was
 // changed behind the agent's back is put right, until the context ends.
 func (n *Node) Run(ctx context.Context) error {
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	waiting.Go(func() { n.runServices(ctx) })
 	tick := time.NewTicker(resyncEvery)
 	defer tick.Stop()
 	for {
@@ -125,6 +128,9 @@ func (n *Node) repeat(ctx context.Context) {
 	}
 	if err := n.converge(ctx); err != nil {
 		n.log.Warn("the node's state does not hold", "error", err)
+	}
+	if n.services != nil {
+		n.services.again(ctx)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead-io/fairlead/internal/agent/service"
 	"github.com/fairlead-io/fairlead/internal/agent/service/view"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
+	"github.com/fairlead-io/fairlead/internal/datapath"
 )
 
 // Health answers those who ask whether a Service has endpoints on this node.
@@ -27,22 +28,40 @@ type services struct {
 	log     *slog.Logger
 	inForce chan struct{} // closed when all have been brought into force once
 
-	mu     sync.Mutex
-	engine *service.Engine
-	dp     Datapath // nil: not open yet
-	known  bool     // all have been told
-	whole  bool     // inForce is closed
+	stale chan struct{} // capacity 1: all are known, from an earlier run
+
+	mu      sync.Mutex
+	engine  *service.Engine
+	dp      Datapath // nil: not open yet
+	known   bool     // all have been told
+	settled bool     // and no newer ones are waited for
+	whole   bool     // inForce is closed
+
+	failed map[string]bool // Services whose last update was not in force; tried again by Run
+	gone   []datapath.Gone // backends whose sockets were to be ended by such updates
 }
+
+// stalePatience is how long Services that an earlier run has saved wait for newer ones:
+// they may be some seconds older than those which that run has left in the kernel.
+const stalePatience = 3 * time.Second
 
 // BalanceServices has the node load-balance Services. It is to be called before anything
 // else. observe is told of each change that was brought into force, or was not.
 func (n *Node) BalanceServices(engine *service.Engine, health Health, observe func(took time.Duration, err error)) {
-	n.services = &services{engine: engine, health: health, observe: observe, log: n.log, inForce: make(chan struct{})}
+	n.services = &services{
+		engine: engine, health: health, observe: observe, log: n.log,
+		inForce: make(chan struct{}), stale: make(chan struct{}, 1), failed: map[string]bool{},
+	}
 }
 
 // ApplyServices implements sync.ServiceHandler.
 func (n *Node) ApplyServices(ctx context.Context, u agentsync.ServiceUpdate) error {
 	var wrong error
+	if u.Follows && n.services != nil {
+		n.services.mu.Lock()
+		defer n.services.mu.Unlock()
+		return n.services.take(u)
+	}
 	err := n.services.change(ctx, func(s *services) { wrong = s.take(u) })
 	return errors.Join(wrong, err)
 }
@@ -62,7 +81,13 @@ func (s *services) take(u agentsync.ServiceUpdate) error {
 	for _, name := range u.RemovedServices {
 		s.engine.RemoveService(name)
 	}
-	s.known = s.known || u.Known
+	if u.Known && !u.Fresh && !s.known {
+		select {
+		case s.stale <- struct{}{}:
+		default:
+		}
+	}
+	s.known, s.settled = s.known || u.Known, s.settled || u.Known && u.Fresh
 	return errors.Join(errs...)
 }
 
@@ -89,6 +114,7 @@ func (n *Node) openServices(ctx context.Context, zone string) {
 
 // change changes what is known of Services and brings that into force. Before the datapath
 // is open and all Services are known that waits: what an earlier run left stays in force.
+// Its error is about Services that the change is about, and no others.
 func (s *services) change(ctx context.Context, change func(*services)) error {
 	if s == nil {
 		return nil
@@ -96,22 +122,86 @@ func (s *services) change(ctx context.Context, change func(*services)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(s)
-	if s.dp == nil || !s.known {
+	if s.dp == nil || !s.known || !s.settled {
 		return nil
 	}
 	u := s.engine.Take(!s.whole)
+	u.Gone = append(s.gone, u.Gone...)
 	if s.whole && len(u.Set)+len(u.Removed)+len(u.Gone) == 0 {
 		return nil
 	}
 	began := time.Now()
 	err := s.dp.UpdateServices(ctx, u)
 	s.observe(time.Since(began), err)
+	s.note(u, err)
 	if !s.whole && ctx.Err() == nil {
 		s.whole = true
 		close(s.inForce)
 	}
 	s.health.SetServices(s.engine.Health())
 	return err
+}
+
+// note keeps what was not brought into force.
+func (s *services) note(u datapath.ServiceUpdate, err error) {
+	s.gone = nil
+	if err != nil {
+		s.gone = u.Gone
+	}
+	note := func(name string) {
+		if err != nil {
+			s.failed[name] = true
+		} else {
+			delete(s.failed, name)
+		}
+	}
+	for i := range u.Set {
+		note(u.Set[i].Name)
+	}
+	for _, name := range u.Removed {
+		note(name)
+	}
+}
+
+// again tries what could not be brought into force once more.
+func (s *services) again(ctx context.Context) {
+	err := s.change(ctx, func(s *services) {
+		for name := range s.failed {
+			s.engine.Again(name)
+		}
+	})
+	if err != nil {
+		s.log.Warn("Services are not all in force", "error", err)
+	}
+}
+
+// settle has Services that an earlier run has saved brought into force: no controller has
+// told newer ones.
+func (s *services) settle(ctx context.Context) {
+	err := s.change(ctx, func(s *services) { s.settled = true })
+	if err != nil {
+		s.log.Warn("the saved Services are not all in force", "error", err)
+	}
+}
+
+// runServices waits for controllers, where all that is known is what an earlier run saved.
+func (n *Node) runServices(ctx context.Context) {
+	if n.services == nil {
+		return
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-n.services.stale:
+	}
+	timer := time.NewTimer(stalePatience)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-n.services.inForce:
+	case <-timer.C:
+		n.services.settle(ctx)
+	}
 }
 
 // PodGone says that a pod of this node is gone, so that no Service sends anybody to its

@@ -188,7 +188,8 @@ func (b *builder) outward(m *state.Service, f *datapath.Frontend, c choice) {
 	f.Inside = b.pool(c.cluster)
 	f.Outside = f.Inside
 	if m.GetExternalLocal() {
-		f.Outside, f.KeepSource, f.DropOutside = b.pool(c.local), true, true
+		// Another node may answer only if one has an endpoint: else clients are refused.
+		f.Outside, f.KeepSource, f.DropOutside = b.pool(c.local), true, len(c.cluster) > 0
 	}
 }
 

@@ -169,7 +169,10 @@ func (e *Engine) SetEndpoints(m *state.ServiceEndpoints) error {
 	}
 	e.dropSlice(s.name)
 	e.slices[s.name] = s
-	e.byService[s.service] = append(e.byService[s.service], s)
+	// By name, so that what is decided does not depend on what came first.
+	list := e.byService[s.service]
+	at, _ := slices.BinarySearchFunc(list, s.name, func(s *slice, name string) int { return strings.Compare(s.name, name) })
+	e.byService[s.service] = slices.Insert(list, at, s)
 	e.endpoints += len(s.endpoints)
 	e.dirty[s.service] = true
 	return nil
@@ -278,6 +281,15 @@ func (e *Engine) Take(complete bool) datapath.ServiceUpdate {
 		e.take(name, &u)
 	}
 	return u
+}
+
+// Again has the next Take tell of a Service, or of its removal, as if it had just changed:
+// what was taken of it could not be brought into force.
+func (e *Engine) Again(name string) {
+	e.dirty[name] = true
+	if _, ok := e.used[name]; !ok {
+		e.used[name] = nil // so that a removal is told again
+	}
 }
 
 func (e *Engine) take(name string, u *datapath.ServiceUpdate) {

@@ -108,9 +108,7 @@ func (e *Engine) digest(name string, s *service) string {
 	h := sha256.New()
 	body, _ := proto.MarshalOptions{Deterministic: true}.Marshal(s.msg) // it was decoded, so it can be encoded
 	h.Write(body)
-	list := slices.Clone(e.byService[name])
-	slices.SortFunc(list, func(a, b *slice) int { return strings.Compare(a.name, b.name) })
-	for _, sl := range list {
+	for _, sl := range e.byService[name] {
 		sl.digest(h)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
