@@ -76,6 +76,21 @@ func TestPorts(t *testing.T) {
 	}
 }
 
+// TestManyPorts: as long as a good part of the ports is free each client gets one.
+func TestManyPorts(t *testing.T) {
+	for _, f := range families {
+		k := newServiceKernel(t, nil)
+		k.choose(f.remote, backendPort, bpf.BackendPod)
+		k.publish(unspecified(f), servicePort, bpf.Frontend{})
+		for port := range uint16(3200) {
+			k.arrive(udp(t, f.outside, f.node(), 1000+port, servicePort))
+		}
+		if n := k.counted(bpf.HookFromUplink)["no_port_left"]; n > 0 {
+			t.Errorf("%s: %d of 3200 clients got no port, with 1300 left", f.name, n)
+		}
+	}
+}
+
 // TestTwoServicesOnePort: a client may use one port towards two Services with the same backend; the
 // answers must be told apart.
 func TestTwoServicesOnePort(t *testing.T) {

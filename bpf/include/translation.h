@@ -10,8 +10,11 @@
 #define FIRST_PORT 61000
 #define PORT_COUNT (65536 - FIRST_PORT)
 
-/* How many ports are tried. */
+/* How many ports are tried, and in which steps: each client's own, or clients would queue up
+ * behind each other's ports. PORT_COUNT is divided by 2, 3 and 7, so that steps of one more
+ * than a multiple of 42 come to every port. */
 #define PORT_TRIES 32
+#define PORT_STEP(hash) (1 + 42 * ((hash) / PORT_COUNT % (PORT_COUNT / 42)))
 
 /* other_direction fills k with the key of the packets that go against those of a row. */
 static __always_inline void other_direction(struct translation_key *k, const struct translation *row, __u8 protocol)
@@ -195,7 +198,7 @@ __noinline int begin(__u32 hash, __u32 keeps_port)
 	fill_reverse(w, TRANSLATION_REPLY, w->row.seen);
 	if (!keeps_port || !take_port(bpf_ntohs(w->key.sport))) {
 		for (i = 0; i < PORT_TRIES; i++) {
-			port = FIRST_PORT + (hash + i * 1319) % PORT_COUNT;
+			port = FIRST_PORT + (hash % PORT_COUNT + i * PORT_STEP(hash)) % PORT_COUNT;
 			if (take_port(port))
 				break;
 		}
