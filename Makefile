@@ -137,6 +137,10 @@ conformance-services: deps images lab-build ## All of Kubernetes' own specs abou
 	go run ./test/conformance/cmd/conformance --set services --parallel 6 --timeout 60m
 	$(LAB) down
 
+.PHONY: scale-services
+scale-services: deps images images-next lab-build ## 10,000 Services with 100,000 endpoints on the lab: agents killed and upgraded under new connections (root, 10 minutes).
+	FAIRLEAD_E2E_SERVICES=10000 go test -count=1 -timeout 30m -v -run 'TestAOneStack|TestBManyServices' ./test/e2e
+
 .PHONY: bench
 bench: bin/bench lab-build ## Measure the datapath beside the kernel's paths, flannel and kube-proxy; out/bench.json, docs/bench.md (root, 25 minutes).
 	@mkdir -p bin/peers

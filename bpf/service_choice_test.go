@@ -228,7 +228,7 @@ func TestWhoMayAsk(t *testing.T) {
 				k.publish(f.node(), servicePort, c.frontend)
 				if c.allow.IsValid() {
 					bits := uint32(32 + 128 - 8)
-					k.put("fl_source_ranges", bpf.SourceRangeKey{Prefixlen: bits, Service: 3, Address: bpf.AddressOf(c.allow)}, bpf.SourceRange{Allowed: 1})
+					k.put("fl_src_ranges", bpf.SourceRangeKey{Prefixlen: bits, Service: 3, Address: bpf.AddressOf(c.allow)}, bpf.SourceRange{Allowed: 1})
 				}
 				action, _ := k.arrive(udp(t, f.outside, f.node(), clientPort, servicePort))
 				wantAction(t, action, c.action)

@@ -46,7 +46,7 @@ func newServiceKernel(t testing.TB, settings map[string]any) *kernel {
 	}
 	k := newKernelWith(t, all)
 	for _, a := range []netip.Addr{hostNode4, hostNode6, gateway4, gateway6} {
-		k.put("fl_node_addresses", bpf.AddressOf(a), bpf.NodeAddress{Known: 1})
+		k.put("fl_node_addrs", bpf.AddressOf(a), bpf.NodeAddress{Known: 1})
 	}
 	return k
 }

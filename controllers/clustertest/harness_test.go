@@ -34,6 +34,7 @@ import (
 	"github.com/fairlead-io/fairlead/cmd/fairlead/controllerrun"
 	"github.com/fairlead-io/fairlead/internal/agent/sync"
 	"github.com/fairlead-io/fairlead/internal/enroll/enrolltest"
+	"github.com/fairlead-io/fairlead/internal/state"
 )
 
 const (
@@ -313,10 +314,48 @@ type agent struct {
 	now    sync.Update
 	news   chan struct{}
 	refuse func(sync.Update) error
+
+	services      map[string]*state.Service
+	endpoints     map[string]*state.ServiceEndpoints
+	servicesKnown bool
 }
 
 // ApplyServices takes all of them.
-func (a *agent) ApplyServices(context.Context, sync.ServiceUpdate) error { return nil }
+func (a *agent) ApplyServices(_ context.Context, u sync.ServiceUpdate) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.services == nil {
+		a.services, a.endpoints = map[string]*state.Service{}, map[string]*state.ServiceEndpoints{}
+	}
+	for _, s := range u.Services {
+		a.services[s.GetNamespace()+"/"+s.GetName()] = s
+	}
+	for _, e := range u.Endpoints {
+		a.endpoints[e.GetNamespace()+"/"+e.GetName()] = e
+	}
+	for _, name := range u.RemovedServices {
+		delete(a.services, name)
+	}
+	for _, name := range u.RemovedEndpoints {
+		delete(a.endpoints, name)
+	}
+	a.servicesKnown = u.Known
+	return nil
+}
+
+// service is what the agent has of a Service of the default namespace, nil if nothing.
+func (a *agent) service(name string) *state.Service {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.services["default/"+name]
+}
+
+// slice is what the agent has of an EndpointSlice of the default namespace.
+func (a *agent) slice(name string) *state.ServiceEndpoints {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.endpoints["default/"+name]
+}
 
 func (a *agent) Apply(_ context.Context, u sync.Update) error {
 	a.mu.Lock()

@@ -6,6 +6,7 @@ package endpointslice
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -157,15 +158,17 @@ func (r *Reconciler) SyncAll(ctx context.Context) error {
 func (r *Reconciler) build(ctx context.Context, s *discoveryv1.EndpointSlice) (set []state.Resource, removed []string) {
 	name := s.Namespace + "/" + s.Name
 	resource, ok, findings := model.BuildSlice(toModel(s))
-	for _, f := range findings {
-		if slices.Contains(r.findings[name], f) {
-			continue
-		}
+	for _, f := range fresh(findings, r.findings[name]) {
 		log.FromContext(ctx).Info("an endpoint cannot be used; the others go on",
 			"object", f.Object, "field", f.Field, "message", f.Message, "fix", f.Fix)
-		if r.Events != nil {
-			r.Events.Eventf(s, nil, corev1.EventTypeWarning, ReasonEndpointLeftOut, "Balance", "%s: %s; %s", f.Field, f.Message, f.Fix)
+	}
+	if f := fresh(findings, r.findings[name]); len(f) > 0 && r.Events != nil {
+		// One Event for all: the API server keeps the words of the first only, and the log has the others.
+		more := ""
+		if len(f) > 1 {
+			more = fmt.Sprintf(" (and %d more in this slice)", len(f)-1)
 		}
+		r.Events.Eventf(s, nil, corev1.EventTypeWarning, ReasonEndpointLeftOut, "Balance", "%s: %s; %s%s", f[0].Field, f[0].Message, f[0].Fix, more)
 	}
 	if r.findings == nil {
 		r.findings = map[string][]model.Finding{}
@@ -178,4 +181,14 @@ func (r *Reconciler) build(ctx context.Context, s *discoveryv1.EndpointSlice) (s
 		return nil, []string{name}
 	}
 	return []state.Resource{resource}, nil
+}
+
+// fresh are the findings that were not told yet.
+func fresh(found, told []model.Finding) (out []model.Finding) {
+	for _, f := range found {
+		if !slices.Contains(told, f) {
+			out = append(out, f)
+		}
+	}
+	return out
 }

@@ -157,9 +157,11 @@ func (r *Reconciler) bring(ctx context.Context, c model.ServiceChange) {
 		delete(r.findings, name)
 	}
 	for name, findings := range c.Findings {
+		told := 0
 		for _, f := range findings {
 			if !slices.Contains(r.findings[name], f) {
-				r.tell(ctx, name, f)
+				r.tell(ctx, name, f, told < maxEvents)
+				told++
 			}
 		}
 		if len(findings) == 0 {
@@ -170,13 +172,20 @@ func (r *Reconciler) bring(ctx context.Context, c model.ServiceChange) {
 	}
 }
 
-func (r *Reconciler) tell(ctx context.Context, name string, f model.Finding) {
+// maxEvents bounds the Events of one change of a Service; the log has all.
+const maxEvents = 8
+
+func (r *Reconciler) tell(ctx context.Context, name string, f model.Finding, event bool) {
 	log.FromContext(ctx).Info("a part of a Service cannot be balanced; the rest goes on",
 		"object", f.Object, "field", f.Field, "message", f.Message, "fix", f.Fix)
 	namespace, name, _ := strings.Cut(name, "/")
 	var s corev1.Service
-	if r.Events == nil || r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &s) != nil {
+	if !event || r.Events == nil || r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &s) != nil {
 		return
 	}
-	r.Events.Eventf(&s, nil, corev1.EventTypeWarning, ReasonNotServed, "Balance", "%s: %s; %s", f.Field, f.Message, f.Fix)
+	r.Events.Eventf(&s, nil, corev1.EventTypeWarning, ReasonNotServed, actionOf(f), "%s: %s; %s", f.Field, f.Message, f.Fix)
 }
+
+// actionOf names the field too: Events of one object, reason and action are taken for one
+// another, and only the words of the first are kept.
+func actionOf(f model.Finding) string { return "Balance " + f.Field[:min(len(f.Field), 100)] }

@@ -5,6 +5,7 @@ package model
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -84,6 +85,9 @@ type ServiceChange struct {
 // SetNetwork says which addresses are nodes' and which ranges are pods': no Service can
 // have one. All Services are decided anew.
 func (b *ServiceBook) SetNetwork(nodes map[netip.Addr]string, ranges []netip.Prefix) ServiceChange {
+	if maps.Equal(b.nodes, nodes) && slices.Equal(b.ranges, ranges) {
+		return ServiceChange{}
+	}
 	b.nodes, b.ranges = nodes, ranges
 	all := make([]string, 0, len(b.services))
 	for name := range b.services {
@@ -280,6 +284,10 @@ func (b *serviceBuild) ports() (out []*state.ServicePort) {
 		protocol, ok := protocols[p.Protocol]
 		if !ok {
 			b.find(fmt.Sprintf("spec.ports[%d].protocol", i), "use TCP or UDP", "%s is not balanced", p.Protocol)
+			continue
+		}
+		if p.Port < 1 || p.Port > 65535 || p.NodePort < 0 || p.NodePort > 65535 {
+			b.find(fmt.Sprintf("spec.ports[%d].port", i), "use ports from 1 to 65535", "%d, and node port %d, is no port", p.Port, p.NodePort)
 			continue
 		}
 		nodePort := p.NodePort
