@@ -91,6 +91,32 @@ func TestManyPorts(t *testing.T) {
 	}
 }
 
+// TestResetFreesThePort: after RST of either end nothing of the connection lasts, least of all its port.
+func TestResetFreesThePort(t *testing.T) {
+	for _, end := range []string{"client", "backend"} {
+		f := families[0]
+		k := newServiceKernel(t, nil)
+		k.choose(f.pod, backendPort, bpf.BackendLocal|bpf.BackendPod)
+		k.publish(unspecified(f), servicePort, bpf.Frontend{})
+		k.arrive(segment(t, f.outside, f.node(), clientPort, servicePort, "S", ""))
+		k.run(bpf.HookFromPod, segment(t, f.pod, f.outside, backendPort, clientPort, "SA", ""))
+		if end == "client" {
+			k.arrive(segment(t, f.outside, f.node(), clientPort, servicePort, "R", ""))
+		} else {
+			k.run(bpf.HookFromPod, segment(t, f.pod, f.outside, backendPort, clientPort, "RA", ""))
+		}
+		rows := k.translations()
+		for key, row := range rows {
+			if row.Flags&bpf.TranslationClosing == 0 {
+				t.Errorf("reset by the %s: the row %+v of %+v is that of an open connection", end, row, key)
+			}
+		}
+		if len(rows) != 2 {
+			t.Errorf("reset by the %s: %d rows, want 2", end, len(rows))
+		}
+	}
+}
+
 // TestTwoServicesOnePort: a client may use one port towards two Services with the same backend; the
 // answers must be told apart.
 func TestTwoServicesOnePort(t *testing.T) {

@@ -69,6 +69,22 @@ __noinline int keep_both(__u32 now)
 	return 0;
 }
 
+/* end_other notes that nothing comes from the other direction either: after RST it says nothing,
+ * and its port would be kept as that of an established connection. */
+__noinline int end_other(void)
+{
+	struct work *w = work();
+	struct translation *other;
+
+	if (!w)
+		return 0;
+	other_direction(&w->back, &w->row, w->key.protocol);
+	other = bpf_map_lookup_elem(&fl_translations, &w->back);
+	if (other)
+		other->flags |= TRANSLATION_CLOSING;
+	return 0;
+}
+
 /* met takes a packet of the work's row into account. */
 static __always_inline void met(struct work *w, struct translation *row)
 {
@@ -79,6 +95,8 @@ static __always_inline void met(struct work *w, struct translation *row)
 		flags |= TRANSLATION_CLOSING;
 	if (flags != row->flags)
 		row->flags = flags;
+	if ((w->tcp_flags & TCP_RST) && !(flags & TRANSLATION_FORWARD))
+		end_other();
 	if (row->seen == now)
 		return;
 	row->seen = now;
