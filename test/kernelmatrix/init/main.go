@@ -172,7 +172,7 @@ func runTests(binary string) error {
 	}
 	pattern := string(content)
 	var out bytes.Buffer
-	cmd := exec.Command(binary, "-test.v", "-test.count=1", "-test.timeout=5m", "-test.run="+pattern)
+	cmd := exec.Command(binary, "-test.v", "-test.count=1", "-test.timeout=30m", "-test.run="+pattern)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = io.MultiWriter(os.Stdout, &out), os.Stderr, "/tmp"
 	if err := cmd.Run(); err != nil {
 		return err
