@@ -14,6 +14,9 @@ const LayoutVersion = int(layoutLayoutVersionLAYOUT_VERSION)
 // NotesVersion is that of the notes of flows via the stack.
 const NotesVersion = int(layoutLayoutVersionNOTES_VERSION)
 
+// TranslatedVersion is that of what tells how Services' connections are translated.
+const TranslatedVersion = int(layoutLayoutVersionTRANSLATED_VERSION)
+
 // The types of layout.h. See there for their meaning.
 type (
 	Address  = layoutAddress

@@ -188,8 +188,9 @@ const (
 type layoutLayoutVersion uint32
 
 const (
-	layoutLayoutVersionLAYOUT_VERSION layoutLayoutVersion = 3
-	layoutLayoutVersionNOTES_VERSION  layoutLayoutVersion = 1
+	layoutLayoutVersionLAYOUT_VERSION     layoutLayoutVersion = 3
+	layoutLayoutVersionNOTES_VERSION      layoutLayoutVersion = 1
+	layoutLayoutVersionTRANSLATED_VERSION layoutLayoutVersion = 1
 )
 
 type layoutNodeAddress struct {

@@ -76,6 +76,47 @@ func TestPorts(t *testing.T) {
 	}
 }
 
+// TestManyPorts: as long as a good part of the ports is free each client gets one.
+func TestManyPorts(t *testing.T) {
+	for _, f := range families {
+		k := newServiceKernel(t, nil)
+		k.choose(f.remote, backendPort, bpf.BackendPod)
+		k.publish(unspecified(f), servicePort, bpf.Frontend{})
+		for port := range uint16(3200) {
+			k.arrive(udp(t, f.outside, f.node(), 1000+port, servicePort))
+		}
+		if n := k.counted(bpf.HookFromUplink)["no_port_left"]; n > 0 {
+			t.Errorf("%s: %d of 3200 clients got no port, with 1300 left", f.name, n)
+		}
+	}
+}
+
+// TestResetFreesThePort: after RST of either end nothing of the connection lasts, least of all its port.
+func TestResetFreesThePort(t *testing.T) {
+	for _, end := range []string{"client", "backend"} {
+		f := families[0]
+		k := newServiceKernel(t, nil)
+		k.choose(f.pod, backendPort, bpf.BackendLocal|bpf.BackendPod)
+		k.publish(unspecified(f), servicePort, bpf.Frontend{})
+		k.arrive(segment(t, f.outside, f.node(), clientPort, servicePort, "S", ""))
+		k.run(bpf.HookFromPod, segment(t, f.pod, f.outside, backendPort, clientPort, "SA", ""))
+		if end == "client" {
+			k.arrive(segment(t, f.outside, f.node(), clientPort, servicePort, "R", ""))
+		} else {
+			k.run(bpf.HookFromPod, segment(t, f.pod, f.outside, backendPort, clientPort, "RA", ""))
+		}
+		rows := k.translations()
+		for key, row := range rows {
+			if row.Flags&bpf.TranslationClosing == 0 {
+				t.Errorf("reset by the %s: the row %+v of %+v is that of an open connection", end, row, key)
+			}
+		}
+		if len(rows) != 2 {
+			t.Errorf("reset by the %s: %d rows, want 2", end, len(rows))
+		}
+	}
+}
+
 // TestTwoServicesOnePort: a client may use one port towards two Services with the same backend; the
 // answers must be told apart.
 func TestTwoServicesOnePort(t *testing.T) {

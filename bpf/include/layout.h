@@ -11,7 +11,10 @@
 
 enum layout_version {
 	LAYOUT_VERSION = 3,
-	NOTES_VERSION = 1, /* of fl_via_stack alone, which programs of two layouts share */
+	/* Programs of two layouts share what packets and sockets have noted, and nobody can find
+	 * out again. A change of it is a new version of these alone, and breaks connections. */
+	NOTES_VERSION = 1, /* of fl_via_stack */
+	TRANSLATED_VERSION = 1, /* of fl_translations, fl_affinities, fl_sock_origins and fl_udp_origins */
 };
 
 /* An IPv6 address, or an IPv4 address in its mapped form ::ffff:a.b.c.d, in network

@@ -10,8 +10,11 @@
 #define FIRST_PORT 61000
 #define PORT_COUNT (65536 - FIRST_PORT)
 
-/* How many ports are tried. */
+/* How many ports are tried, and in which steps: each client's own, or clients would queue up
+ * behind each other's ports. PORT_COUNT is divided by 2, 3 and 7, so that steps of one more
+ * than a multiple of 42 come to every port. */
 #define PORT_TRIES 32
+#define PORT_STEP(hash) (1 + 42 * ((hash) / PORT_COUNT % (PORT_COUNT / 42)))
 
 /* other_direction fills k with the key of the packets that go against those of a row. */
 static __always_inline void other_direction(struct translation_key *k, const struct translation *row, __u8 protocol)
@@ -66,6 +69,22 @@ __noinline int keep_both(__u32 now)
 	return 0;
 }
 
+/* end_other notes that nothing comes from the other direction either: after RST it says nothing,
+ * and its port would be kept as that of an established connection. */
+__noinline int end_other(void)
+{
+	struct work *w = work();
+	struct translation *other;
+
+	if (!w)
+		return 0;
+	other_direction(&w->back, &w->row, w->key.protocol);
+	other = bpf_map_lookup_elem(&fl_translations, &w->back);
+	if (other)
+		other->flags |= TRANSLATION_CLOSING;
+	return 0;
+}
+
 /* met takes a packet of the work's row into account. */
 static __always_inline void met(struct work *w, struct translation *row)
 {
@@ -76,6 +95,8 @@ static __always_inline void met(struct work *w, struct translation *row)
 		flags |= TRANSLATION_CLOSING;
 	if (flags != row->flags)
 		row->flags = flags;
+	if ((w->tcp_flags & TCP_RST) && !(flags & TRANSLATION_FORWARD))
+		end_other();
 	if (row->seen == now)
 		return;
 	row->seen = now;
@@ -195,7 +216,7 @@ __noinline int begin(__u32 hash, __u32 keeps_port)
 	fill_reverse(w, TRANSLATION_REPLY, w->row.seen);
 	if (!keeps_port || !take_port(bpf_ntohs(w->key.sport))) {
 		for (i = 0; i < PORT_TRIES; i++) {
-			port = FIRST_PORT + (hash + i * 1319) % PORT_COUNT;
+			port = FIRST_PORT + (hash % PORT_COUNT + i * PORT_STEP(hash)) % PORT_COUNT;
 			if (take_port(port))
 				break;
 		}

@@ -40,6 +40,9 @@ type Status struct {
 	// which nothing is known; PathsMore counts those that are left out.
 	Paths     []PathStatus `json:"paths"`
 	PathsMore int          `json:"pathsMore,omitempty"`
+
+	// ServiceMaps are how full the maps of Services are; none where they are left to kube-proxy.
+	ServiceMaps []MapStatus `json:"serviceMaps,omitempty"`
 }
 
 // RangeStatus is how full a pod range is.
@@ -63,6 +66,7 @@ type healthServer struct {
 	name     string
 	manager  *endpoint.Manager
 	node     *node.Node
+	dp       *datapathHolder
 	stream   *agentsync.Client
 	paths    *pathmtu.Prober
 	registry *prometheus.Registry
@@ -110,6 +114,7 @@ func (h *healthServer) status() Status {
 		s.Endpoints = append(s.Endpoints, e)
 	}
 	s.Paths, s.PathsMore = narrow(h.paths.Paths())
+	s.ServiceMaps = mapStatuses(h.dp.serviceUsage())
 	return s
 }
 

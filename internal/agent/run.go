@@ -62,7 +62,7 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	var nd *node.Node
 	paths := pathmtu.New(pathmtu.Config{Network: pathmtu.Sockets{DeviceMTU: watch.DeviceMTU}, Changed: func() { nd.Nudge() }, Log: log})
 	nd = node.New(dp.opener(opts), manager, paths, publish, log)
-	serviceMetrics := newServiceMetrics(nd, dp)
+	serviceMetrics := newServiceMetrics(nd, dp, log)
 	serviceHealth := servicehealth.New(log)
 	defer serviceHealth.Close()
 	if cfg.Services {
@@ -91,7 +91,7 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 		return err
 	}
 	cni := cniserver.New(manager, log, metrics.observeCNI)
-	health := &healthServer{manager: manager, node: nd, stream: stream, paths: paths, registry: metrics.registry, name: cfg.NodeName}
+	health := &healthServer{manager: manager, node: nd, dp: dp, stream: stream, paths: paths, registry: metrics.registry, name: cfg.NodeName}
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return cni.Serve(ctx, listener) })

@@ -58,23 +58,26 @@ var (
 type serviceMetrics struct {
 	node    *node.Node
 	dp      *datapathHolder
+	room    serviceRoom
 	applied *prometheus.HistogramVec
 }
 
-func newServiceMetrics(n *node.Node, dp *datapathHolder) *serviceMetrics {
-	return &serviceMetrics{node: n, dp: dp, applied: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+func newServiceMetrics(n *node.Node, dp *datapathHolder, log *slog.Logger) *serviceMetrics {
+	return &serviceMetrics{node: n, dp: dp, room: serviceRoom{log: log, said: map[string]bool{}}, applied: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "fairlead_agent_service_update_seconds",
 		Help:    "Time that a change of Services took to be in force.",
 		Buckets: []float64{.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .5, 2},
 	}, []string{"result"})}
 }
 
+// observe takes a change into account that has come into force. Changes come one after another.
 func (m *serviceMetrics) observe(took time.Duration, err error) {
 	result := "success"
 	if err != nil {
 		result = "error"
 	}
 	m.applied.WithLabelValues(result).Observe(took.Seconds())
+	m.room.look(m.dp.serviceUsage())
 }
 
 // Describe implements prometheus.Collector.

@@ -5,7 +5,6 @@ package datapath_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -17,12 +16,18 @@ import (
 
 	"github.com/fairlead-io/fairlead/bpf"
 	"github.com/fairlead-io/fairlead/internal/datapath"
+	"github.com/fairlead-io/fairlead/internal/datapath/load"
 )
+
+// mapPin is where a map of the node's is pinned.
+func (n *node) mapPin(name string) string {
+	return filepath.Join(load.PinsBelow(n.bpffs, bpf.LayoutVersion).Of(name), name)
+}
 
 // fill puts rows of nobody into a pinned map until the kernel takes no more.
 func (n *node) fill(t *testing.T, name string, row func(i int) (key, value any)) {
 	t.Helper()
-	m, err := ebpf.LoadPinnedMap(filepath.Join(n.bpffs, "fairlead", "maps", fmt.Sprintf("v%d", bpf.LayoutVersion), name), nil)
+	m, err := ebpf.LoadPinnedMap(n.mapPin(name), nil)
 	must(t, err)
 	defer m.Close()
 	for i := range m.MaxEntries() + 1 {
@@ -162,7 +167,7 @@ func flowEvent(t *testing.T, n *node, name string) uint64 {
 // row counts the rows of a node that the conversation has.
 func (e echo) row(t *testing.T, n *node) (rows int) {
 	t.Helper()
-	m, err := ebpf.LoadPinnedMap(filepath.Join(n.bpffs, "fairlead", "maps", fmt.Sprintf("v%d", bpf.LayoutVersion), "fl_connections"), nil)
+	m, err := ebpf.LoadPinnedMap(n.mapPin("fl_connections"), nil)
 	must(t, err)
 	defer m.Close()
 	port := uint16(e.LocalAddr().(*net.UDPAddr).Port)

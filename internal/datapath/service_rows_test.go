@@ -3,9 +3,7 @@
 package datapath_test
 
 import (
-	"fmt"
 	"net/netip"
-	"path/filepath"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -28,7 +26,7 @@ func (n *node) serviceRows(t *testing.T) *serviceRows {
 	t.Helper()
 	r := &serviceRows{t: t, n: n, maps: map[string]*ebpf.Map{}}
 	for _, name := range []string{"fl_frontends", "fl_pools", "fl_slots", "fl_backends", "fl_src_ranges", "fl_node_addrs", "fl_translations"} {
-		m, err := ebpf.LoadPinnedMap(filepath.Join(n.bpffs, "fairlead", "maps", fmt.Sprintf("v%d", bpf.LayoutVersion), name), nil)
+		m, err := ebpf.LoadPinnedMap(n.mapPin(name), nil)
 		must(t, err)
 		t.Cleanup(func() { m.Close() })
 		r.maps[name] = m

@@ -278,12 +278,42 @@ func TestSocketProgramsAttached(t *testing.T) {
 	if left := one.socketLinks(t); len(left) > 0 {
 		t.Errorf("without Services there are %v", left)
 	}
+	if err := one.dp.UpdateServices(context.Background(), datapath.ServiceUpdate{Complete: true}); err == nil {
+		t.Error("an agent without Services takes them")
+	}
 	one.opts.Services = true
 	reopen()
-	must(t, one.dp.UpdateServices(context.Background(), datapath.ServiceUpdate{Complete: true}))
+	backend, at := netip.AddrPortFrom(one.routerIP("IPv4"), 7200), netip.AddrPortFrom(serviceIP("IPv4", 1), 80)
+	answerAs(t, one.space, backend, "here")
+	one.setServices(t, clusterIP("default/again", at, backend))
 	if len(one.socketLinks(t)) != len(first) {
 		t.Errorf("with Services again there are %v", one.socketLinks(t))
 	}
+	expect(t, one.socketClient(t, one.space), at, false, "here")
+
+	attached := one.attachedToSockets(t)
+	if attached < len(first) {
+		t.Errorf("%d programs are attached to the cgroup, want %d", attached, len(first))
+	}
+	must(t, one.dp.Close())
+	must(t, one.Do(func() error { return datapath.Cleanup(context.Background(), one.opts) }))
+	if left := one.attachedToSockets(t); left > 0 {
+		t.Errorf("after Cleanup %d programs are attached to the cgroup", left)
+	}
+}
+
+// attachedToSockets counts what the kernel has at the node's cgroup, pinned or not.
+func (n *node) attachedToSockets(t *testing.T) (programs int) {
+	t.Helper()
+	cgroup, err := os.Open(n.opts.CgroupRoot)
+	must(t, err)
+	defer cgroup.Close()
+	for _, p := range bpf.SocketPrograms() {
+		r, err := bpflink.QueryPrograms(bpflink.QueryOptions{Target: int(cgroup.Fd()), Attach: p.Attach})
+		must(t, err)
+		programs += len(r.Programs)
+	}
+	return programs
 }
 
 // socketLinks returns what is attached to sockets by the pins of a node.

@@ -25,6 +25,7 @@ var smoke = []testBinary{
 	{"./internal/datapath", []string{
 		"TestPaths", "TestBypass", "TestNoSuchPod", "TestServices", "TestCheckEndpoint",
 		"TestServicesFromOutside", "TestServicesFromPods", "TestServiceWithoutBackends", "TestServicePathMTU",
+		"TestSockets", "TestSocketProgramsAttached",
 		"TestRestartKeepsFlows", "TestRestorePrunes",
 		"TestCleanupLeavesNothing", "TestCleanupDetachesFromForeignDevices",
 	}, ""},

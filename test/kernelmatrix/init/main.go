@@ -17,10 +17,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead-io/fairlead/bpf"
 	"github.com/fairlead-io/fairlead/internal/datapath"
 	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/test/kernelmatrix/report"
@@ -81,10 +79,7 @@ func checks() (failed int) {
 	}
 	check("probe of the datapath", datapath.Probe(datapath.Options{}))
 	check(attachments())
-	for _, p := range bpf.Programs() {
-		verified, err := verify(p)
-		check(fmt.Sprintf("verifier: %-15s %6d instructions", p.Name, verified), err)
-	}
+	verifyAll(check)
 	tests, err := filepath.Glob("/tests/*")
 	check(fmt.Sprintf("%d test binaries", len(tests)), err)
 	for _, binary := range tests {
@@ -130,68 +125,42 @@ func loadModules() error {
 
 // attachments says by which way programs are attached: tcx came with Linux 6.6.
 func attachments() (string, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
+	k, err := running()
+	if err != nil {
 		return "attachments", err
 	}
-	release := unix.ByteSliceToString(u.Release[:])
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
-		return "attachments", fmt.Errorf("release %s: %w", release, err)
-	}
 	want := link.Clsact
-	if major > 6 || major == 6 && minor >= 6 {
+	if k.has(6, 6) {
 		want = link.TCX
 	}
 	way, err := link.ChosenWay()
 	if err == nil && way != want {
-		err = fmt.Errorf("kernel %s: %s is chosen, want %s", release, way, want)
+		err = fmt.Errorf("kernel %s: %s is chosen, want %s", k.release, way, want)
 	}
-	return fmt.Sprintf("attachments by %s on %s", way, release), err
+	return fmt.Sprintf("attachments by %s on %s", way, k.release), err
 }
 
-// verify loads a program twice, with all settings at zero and with none at zero, since the
-// verifier passes over code that settings switch off. It returns the larger number of
-// instructions that were gone through.
-func verify(p bpf.Program) (uint32, error) {
-	var most uint32
-	for _, fill := range []byte{0, 1} {
-		n, err := verifyWith(p, fill)
-		if err != nil {
-			return 0, err
-		}
-		most = max(most, n)
-	}
-	return most, nil
+// kernel is the one that runs.
+type kernel struct {
+	release      string
+	major, minor int
 }
 
-func verifyWith(p bpf.Program, fill byte) (uint32, error) {
-	spec, err := p.Load()
-	if err != nil {
-		return 0, err
+func running() (kernel, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return kernel{}, err
 	}
-	for name, v := range spec.Variables {
-		if !v.Constant() {
-			continue
-		}
-		if err := v.Set(slices.Repeat([]byte{fill}, int(v.Size()))); err != nil {
-			return 0, fmt.Errorf("setting %s: %w", name, err)
-		}
+	k := kernel{release: unix.ByteSliceToString(u.Release[:])}
+	if _, err := fmt.Sscanf(k.release, "%d.%d", &k.major, &k.minor); err != nil {
+		return kernel{}, fmt.Errorf("release %s: %w", k.release, err)
 	}
-	for _, m := range spec.Maps {
-		m.Pinning = ebpf.PinNone
-	}
-	coll, err := ebpf.NewCollection(spec)
-	if err != nil {
-		return 0, err
-	}
-	defer coll.Close()
-	info, err := coll.Programs[p.Name].Info()
-	if err != nil {
-		return 0, err
-	}
-	n, _ := info.VerifiedInstructions()
-	return n, nil
+	return k, nil
+}
+
+// has tells whether the kernel is of this version or newer.
+func (k kernel) has(major, minor int) bool {
+	return k.major > major || k.major == major && k.minor >= minor
 }
 
 // runTests runs the tests of a binary that are named in a file beside it, and says which
@@ -203,7 +172,7 @@ func runTests(binary string) error {
 	}
 	pattern := string(content)
 	var out bytes.Buffer
-	cmd := exec.Command(binary, "-test.v", "-test.count=1", "-test.timeout=5m", "-test.run="+pattern)
+	cmd := exec.Command(binary, "-test.v", "-test.count=1", "-test.timeout=30m", "-test.run="+pattern)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = io.MultiWriter(os.Stdout, &out), os.Stderr, "/tmp"
 	if err := cmd.Run(); err != nil {
 		return err
