@@ -22,7 +22,10 @@ import (
 	"github.com/fairlead-io/fairlead/test/bench/topo"
 )
 
-const agentAddr = "127.0.0.1:9442"
+const (
+	agentAddr   = "127.0.0.1:9442"
+	agentMemory = "90MiB" // as the chart has it
+)
 
 // agent is a node of Fairlead's with a real agent, which a real controller tells of the
 // Services. Its clients are processes of the node, in a cgroup.
@@ -87,11 +90,13 @@ func (a *agent) writeToken(ctx context.Context) error {
 // start starts the agent and returns once a number of Services, and the API server's own,
 // are in force.
 func (a *agent) start(ctx context.Context, size int) error {
-	p, err := start(a.machine.NS, exec.Command(filepath.Join(a.bin, "fairlead-agent"),
+	cmd := exec.Command(filepath.Join(a.bin, "fairlead-agent"),
 		"--services", "--node-name="+a.machine.Name, "--cluster-name="+clusterName, "--namespace="+systemNamespace,
 		"--kubeconfig="+a.cluster.kubeconfig(), "--state-dir="+filepath.Join(a.dir, "state"), "--socket="+filepath.Join(a.dir, "cni.sock"),
 		"--bpffs="+a.bpffs, "--cgroup-root="+a.cgroup, "--trust-bundle="+a.cluster.rootsFile(), "--token-file="+a.tokenFile(),
-		"--cni-plugin=", "--cni-bin-dir="+a.dir, "--cni-conf-dir="+a.dir, "--health="+agentAddr, "--log-level=warn"))
+		"--cni-plugin=", "--cni-bin-dir="+a.dir, "--cni-conf-dir="+a.dir, "--health="+agentAddr, "--log-level=warn")
+	cmd.Env = append(os.Environ(), "GOMEMLIMIT="+agentMemory)
+	p, err := start(a.machine.NS, cmd)
 	if err != nil {
 		return err
 	}
