@@ -144,7 +144,7 @@ scale-services: deps images images-next lab-build ## 10,000 Services with 100,00
 .PHONY: bench
 bench: bin/bench lab-build ## Measure the datapath beside the kernel's paths, flannel and kube-proxy; out/bench.json, docs/bench.md (root, 25 minutes).
 	@mkdir -p bin/peers
-	$(GOBUILD) -o bin/peers/ ./cmd/fairlead-agent ./cmd/fairlead-cni
+	$(GOBUILD) -o bin/peers/ ./cmd/fairlead ./cmd/fairlead-agent ./cmd/fairlead-cni
 	cd test/bench/plugins && $(GO) build -o ../../../bin/peers/ tool
 	cd test/bench/flannel && $(GO) build -o ../../../bin/peers/flannel .
 	bin/bench -flannel bin/peers/flannel -cni bin/peers -kubernetes $(KUBEBUILDER_ASSETS) -o out/bench.json -docs docs/bench.md

@@ -26,7 +26,7 @@ type countedMaps struct {
 }
 
 func (c countedMaps) write(r *serviceRows) error {
-	*c.rows += len(r.backends) + len(r.slots) + len(r.pools) + len(r.ranges) + len(r.frontends) +
+	*c.rows += len(r.backends) + len(r.slots.slots) + len(r.pools) + len(r.ranges) + len(r.frontends) +
 		len(r.goneFrontends) + len(r.goneRanges) + len(r.gonePools) + len(r.goneBackends)
 	return c.kernelServiceMaps.write(r)
 }

@@ -130,7 +130,7 @@ func (t *serviceTable) fillSlots(p *realisedPool, next []realisedBackend, rows *
 		former := balance.Table(addressesOf(p.backends))
 		for i, at := range table {
 			if p.doubtful || len(former) != len(table) || p.backends[former[i]].number != next[at].number {
-				rows.slots[p.slots.Base+uint32(i)] = next[at].number
+				rows.slots.set(p.slots.Base+uint32(i), next[at].number)
 			}
 		}
 		return nil
@@ -142,7 +142,7 @@ func (t *serviceTable) fillSlots(p *realisedPool, next []realisedBackend, rows *
 			return err
 		}
 		for i, at := range table {
-			rows.slots[slots.Base+uint32(i)] = next[at].number
+			rows.slots.set(slots.Base+uint32(i), next[at].number)
 		}
 	}
 	if p.slots.Size > 0 {

@@ -17,7 +17,7 @@ import (
 // serviceRows is a change of the maps of Services, in the order in which it is written.
 type serviceRows struct {
 	backends  map[uint32]bpf.Backend
-	slots     map[uint32]uint32
+	slots     slotRows
 	pools     map[uint32]bpf.Pool
 	ranges    map[bpf.SourceRangeKey]bpf.SourceRange
 	frontends map[bpf.FrontendKey]bpf.Frontend
@@ -31,9 +31,18 @@ type serviceRows struct {
 	goneNumbers []uint32
 }
 
+// slotRows are backends' numbers by slot; of two for one slot the latter holds. There are
+// more than a million at a start with many Services: as a map they would be most of the
+// memory that the agent ever needs.
+type slotRows struct{ slots, backends []uint32 }
+
+func (r *slotRows) set(slot, backend uint32) {
+	r.slots, r.backends = append(r.slots, slot), append(r.backends, backend)
+}
+
 func newServiceRows() *serviceRows {
 	return &serviceRows{
-		backends: map[uint32]bpf.Backend{}, slots: map[uint32]uint32{}, pools: map[uint32]bpf.Pool{},
+		backends: map[uint32]bpf.Backend{}, pools: map[uint32]bpf.Pool{},
 		ranges: map[bpf.SourceRangeKey]bpf.SourceRange{}, frontends: map[bpf.FrontendKey]bpf.Frontend{},
 	}
 }
@@ -68,7 +77,7 @@ func (k kernelServiceMaps) write(r *serviceRows) error {
 	// Each step is one that readers may meet: a frontend never refers to what is not there.
 	for _, step := range []func() error{
 		func() error { return writeRows(k.m.Backends, r.backends) },
-		func() error { return writeRows(k.m.Slots, r.slots) },
+		func() error { return writeInOrder(k.m.Slots, r.slots.slots, r.slots.backends) },
 		func() error { return writeRows(k.m.Pools, r.pools) },
 		func() error { return writeRows(k.m.SourceRanges, r.ranges) },
 		func() error { return writeRows(k.m.Frontends, r.frontends) },
@@ -87,13 +96,14 @@ func (k kernelServiceMaps) write(r *serviceRows) error {
 // writeRows writes rows in one call to the kernel, but where it knows no such call for a
 // kind of map.
 func writeRows[K comparable, V any](m *ebpf.Map, rows map[K]V) error {
-	if len(rows) == 0 {
-		return nil
-	}
 	keys, values := make([]K, 0, len(rows)), make([]V, 0, len(rows))
 	for k, v := range rows {
 		keys, values = append(keys, k), append(values, v)
 	}
+	return writeInOrder(m, keys, values)
+}
+
+func writeInOrder[K, V any](m *ebpf.Map, keys []K, values []V) error {
 	if len(keys) > 1 {
 		_, err := m.BatchUpdate(keys, values, nil)
 		if err == nil || !errors.Is(err, ebpf.ErrNotSupported) {

@@ -20,12 +20,13 @@ import (
 const (
 	// changing is the Service whose endpoint moves to and fro. It is not the measured one.
 	changing = 0
-	// The wait before a change is minPause and at most as much again. It is longer than
-	// kube-proxy's minSyncPeriod of 1 s, which would be measured otherwise, and never the
-	// same: waits of one length would keep step with whoever collects changes for a while.
-	minPause = 1100 * time.Millisecond
+	// proxyPause is the least wait before a change: longer than kube-proxy's minSyncPeriod
+	// of 1 s, which would be measured otherwise.
+	proxyPause = 1100 * time.Millisecond
 	// followWithin is what traffic may take to follow a change.
 	followWithin = 2 * time.Minute
+	// answerWithin is what one of its connections may take.
+	answerWithin = 100 * time.Millisecond
 )
 
 // homes are the ports of the server between which the endpoint moves.
@@ -37,7 +38,7 @@ var homes = [2]uint16{9001, 9002}
 func (b *Bench) Changes(ctx context.Context, n int) (map[string][]time.Duration, error) {
 	out := map[string][]time.Duration{}
 	for _, p := range b.proxies {
-		took, err := b.cluster.changes(ctx, p, n)
+		took, err := b.cluster.changes(ctx, follower{p.Client, p.Server, p.Server4, proxyPause, p.process.running}, n)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Subject, err)
 		}
@@ -47,34 +48,57 @@ func (b *Bench) Changes(ctx context.Context, n int) (map[string][]time.Duration,
 	return out, nil
 }
 
-func (c *cluster) changes(ctx context.Context, p *proxy, n int) ([]time.Duration, error) {
-	closeAll, err := sayPorts(p.Server, p.Server4)
+// follower is who is looked at while an endpoint moves.
+type follower struct {
+	client, server *topo.Space
+	at             netip.Addr // the server's
+	// pause is the least wait before a change; the longest is twice that. Waits of one
+	// length would keep step with whoever collects changes for a while.
+	pause time.Duration
+	alive func() error
+}
+
+func (c *cluster) changes(ctx context.Context, f follower, n int) ([]time.Duration, error) {
+	closeAll, err := sayPorts(f.server, f.at)
 	if err != nil {
 		return nil, err
 	}
 	defer closeAll()
 	var took []time.Duration
 	for i := range n + 1 { // the first one only leads there
-		pause := time.NewTimer(minPause + rand.N(minPause))
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-pause.C:
-		}
-		to := homes[i%2]
-		begin := time.Now()
-		if err := c.move(ctx, p.Server4, to); err != nil {
+		if err := pause(ctx, f.pause+rand.N(f.pause)); err != nil {
 			return nil, err
 		}
-		err := poll(ctx, followWithin, time.Millisecond, p.process.running, func() error { return arrives(p.Client, vip(changing), to) })
+		lag, err := c.change(ctx, f, homes[i%2])
 		if err != nil {
 			return nil, fmt.Errorf("change %d: %w", i+1, err)
 		}
 		if i > 0 {
-			took = append(took, time.Since(begin))
+			took = append(took, lag)
 		}
 	}
 	return took, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// change moves the endpoint and returns how long traffic took to follow.
+func (c *cluster) change(ctx context.Context, f follower, to uint16) (time.Duration, error) {
+	begin := time.Now()
+	if err := c.move(ctx, f.at, to); err != nil {
+		return 0, err
+	}
+	err := poll(ctx, followWithin, time.Millisecond, f.alive, func() error { return arrives(f.client, vip(changing), to, answerWithin) })
+	return time.Since(begin), err
 }
 
 // move makes a port of the server the one endpoint of the changing Service.
@@ -121,15 +145,21 @@ func sayPorts(in *topo.Space, at netip.Addr) (closeAll func(), err error) {
 	return closeAll, nil
 }
 
-// arrives connects to a Service and checks which home answers.
-func arrives(from *topo.Space, to netip.AddrPort, home uint16) error {
+// arrives connects to a Service and checks which home answers in time.
+func arrives(from *topo.Space, to netip.AddrPort, home uint16, within time.Duration) error {
 	return from.Do(func() error {
-		conn, err := net.DialTimeout("tcp4", to.String(), 100*time.Millisecond)
+		conn, err := net.DialTimeout("tcp4", to.String(), within)
 		if err != nil {
 			return err
 		}
 		defer conn.Close() //nolint:errcheck // read only
-		if err := conn.SetDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			// Closing resets, so that no end keeps the connection in TIME_WAIT.
+			if err := tcp.SetLinger(0); err != nil {
+				return err
+			}
+		}
+		if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
 			return err
 		}
 		said := make([]byte, 1)

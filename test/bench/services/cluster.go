@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -31,12 +32,13 @@ const upWithin = 90 * time.Second
 // cluster is an etcd and a kube-apiserver on a machine of the underlay.
 type cluster struct {
 	dir, server string
+	machine     *topo.Machine
 	client      *kubernetes.Clientset
 	processes   []*process
 }
 
 func startCluster(ctx context.Context, m *topo.Machine, dir, bin string) (*cluster, error) {
-	c := &cluster{dir: dir, server: fmt.Sprintf("https://%s", net.JoinHostPort(m.Addresses[0].String(), "6443"))}
+	c := &cluster{dir: dir, machine: m, server: fmt.Sprintf("https://%s", net.JoinHostPort(m.Addresses[0].String(), "6443"))}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ func startCluster(ctx context.Context, m *topo.Machine, dir, bin string) (*clust
 			"--enable-priority-and-fairness=false", "--profiling=false",
 		},
 	} {
-		p, err := start(m.NS, filepath.Join(bin, argv[0]), argv[1:]...)
+		p, err := start(m.NS, exec.Command(filepath.Join(bin, argv[0]), argv[1:]...))
 		if err != nil {
 			return nil, errors.Join(err, c.close())
 		}
@@ -73,7 +75,20 @@ func startCluster(ctx context.Context, m *topo.Machine, dir, bin string) (*clust
 	if err := c.waitReady(ctx); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
-	return c, nil
+	return c, c.writeKubeconfig()
+}
+
+// kubeconfig is the file by which programs find the API server.
+func (c *cluster) kubeconfig() string { return filepath.Join(c.dir, "kubeconfig") }
+
+func (c *cluster) writeKubeconfig() error {
+	return os.WriteFile(c.kubeconfig(), fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters: [{name: bench, cluster: {server: "%s", insecure-skip-tls-verify: true}}]
+users: [{name: bench, user: {token: %s}}]
+contexts: [{name: bench, context: {cluster: bench, user: bench}}]
+current-context: bench
+`, c.server, token), 0o600)
 }
 
 // config is a client's whose connections start on the machine.

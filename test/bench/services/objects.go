@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-io/fairlead/internal/datapath"
+	"github.com/fairlead-io/fairlead/test/bench/topo"
 )
 
 const (
@@ -110,6 +111,19 @@ func slice(i, part int, of []datapath.Backend) *discoveryv1.EndpointSlice {
 		})
 	}
 	return out
+}
+
+// addNode makes a machine a Node of the cluster.
+func (c *cluster) addNode(ctx context.Context, m *topo.Machine, pods netip.Prefix) error {
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: m.Name},
+		Spec:       corev1.NodeSpec{PodCIDR: pods.String(), PodCIDRs: []string{pods.String()}},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: m.Addresses[0].String()}}},
+	}
+	if _, err := c.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("Node %s: %w", node.Name, err)
+	}
+	return nil
 }
 
 // create makes the Services from one number to below another, the last with the server.

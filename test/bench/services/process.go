@@ -6,9 +6,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -25,8 +28,8 @@ type process struct {
 }
 
 // start runs a program in a network namespace until stop.
-func start(in *netns.NS, program string, args ...string) (*process, error) {
-	p := &process{name: filepath.Base(program), cmd: exec.Command(program, args...), ended: make(chan struct{})}
+func start(in *netns.NS, cmd *exec.Cmd) (*process, error) {
+	p := &process{name: filepath.Base(cmd.Path), cmd: cmd, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error, 1)
@@ -52,6 +55,28 @@ func start(in *netns.NS, program string, args ...string) (*process, error) {
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
 	<-p.ended
+}
+
+// kill ends the program as a crash would, and waits for it.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended by itself
+	<-p.ended
+}
+
+// residentMiB is how much memory the program has in use.
+func (p *process) residentMiB() (float64, error) {
+	file := fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0, fmt.Errorf("memory of %s: %w", p.name, err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
+			return kib / 1024, err
+		}
+	}
+	return 0, fmt.Errorf("memory of %s: %s has no VmRSS", p.name, file)
 }
 
 // running returns an error with the last that the program said when it ended by itself.

@@ -9,11 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-io/fairlead/test/bench/topo"
 )
@@ -35,13 +33,8 @@ func newProxy(ctx context.Context, w *topo.World, c *cluster, bin, mode string) 
 		return nil, err
 	}
 	pair.Subject, pair.Ports = "kube-proxy-"+mode, ports()
-	node := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: machine.Name},
-		Spec:       corev1.NodeSpec{PodCIDR: machine.PodCIDRs[0].String(), PodCIDRs: []string{machine.PodCIDRs[0].String()}},
-		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: machine.Addresses[0].String()}}},
-	}
-	if _, err := c.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
-		return nil, fmt.Errorf("Node %s: %w", node.Name, err)
+	if err := c.addNode(ctx, machine, machine.PodCIDRs[0]); err != nil {
+		return nil, err
 	}
 	p := &proxy{Pair: pair, mode: mode, program: filepath.Join(bin, "kube-proxy"), machine: machine}
 	p.config = filepath.Join(c.dir, pair.Subject+".yaml")
@@ -49,17 +42,6 @@ func newProxy(ctx context.Context, w *topo.World, c *cluster, bin, mode string) 
 }
 
 func (p *proxy) writeConfig(c *cluster) error {
-	kubeconfig := filepath.Join(c.dir, "kubeconfig")
-	err := os.WriteFile(kubeconfig, fmt.Appendf(nil, `apiVersion: v1
-kind: Config
-clusters: [{name: bench, cluster: {server: "%s", insecure-skip-tls-verify: true}}]
-users: [{name: bench, user: {token: %s}}]
-contexts: [{name: bench, context: {cluster: bench, user: bench}}]
-current-context: bench
-`, c.server, token), 0o600)
-	if err != nil {
-		return err
-	}
 	// The limits of conntrack and the OOM score are the whole host's: zero leaves them alone.
 	return os.WriteFile(p.config, fmt.Appendf(nil, `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
@@ -69,7 +51,7 @@ clusterCIDR: 10.244.0.0/16
 clientConnection: {kubeconfig: "%s", qps: 1000, burst: 1000}
 conntrack: {maxPerCore: 0, min: 0, tcpCloseWaitTimeout: 0s, tcpEstablishedTimeout: 0s}
 oomScoreAdj: 0
-`, p.mode, p.machine.Name, kubeconfig), 0o600)
+`, p.mode, p.machine.Name, c.kubeconfig()), 0o600)
 }
 
 // restart starts kube-proxy anew and waits until a Service's address answers. It returns
@@ -82,7 +64,7 @@ func (p *proxy) restart(ctx context.Context, service netip.AddrPort) (time.Durat
 	}
 	defer echo() //nolint:errcheck // listeners
 	begin := time.Now()
-	if p.process, err = start(p.machine.NS, p.program, "--config="+p.config); err != nil {
+	if p.process, err = start(p.machine.NS, exec.Command(p.program, "--config="+p.config)); err != nil {
 		return 0, err
 	}
 	err = poll(ctx, syncWithin, 20*time.Millisecond, p.process.running, func() error { return reach(p.Client, service) })

@@ -23,8 +23,12 @@ var Subjects = []string{target.Direct, target.Fairlead, target.NFTables, target.
 type Settings struct {
 	// Dir is an empty folder for the API server's files.
 	Dir string
-	// Bin is the folder of etcd, kube-apiserver and kube-proxy; "" leaves kube-proxy out.
+	// Bin is the folder of etcd, kube-apiserver and kube-proxy; "" leaves kube-proxy out,
+	// and what needs a real API server.
 	Bin string
+	// Fairlead is the folder of fairlead and fairlead-agent; "" leaves out what is measured
+	// with a real controller and agent.
+	Fairlead string
 	// Say is told what is done.
 	Say func(format string, args ...any)
 }
@@ -36,6 +40,8 @@ type Bench struct {
 	datapath         *datapath.Datapath
 	cluster          *cluster
 	proxies          []*proxy
+	world            *topo.World
+	agents           int // nodes that have had one
 	size             int
 	cgroup           string
 }
@@ -43,8 +49,8 @@ type Bench struct {
 // New makes the subjects, without Services. Those of kube-proxy's that cannot be made are in
 // missing, with the reason.
 func New(ctx context.Context, w *topo.World, s Settings) (b *Bench, missing map[string]error, err error) {
-	b = &Bench{settings: s}
-	if b.cgroup, err = makeCgroup(); err != nil {
+	b = &Bench{settings: s, world: w}
+	if b.cgroup, err = makeCgroup("datapath"); err != nil {
 		return nil, nil, err
 	}
 	if b.fairlead, b.datapath, err = w.FairleadServices(ctx, b.cgroup); err != nil {
@@ -75,6 +81,9 @@ func (b *Bench) startPeers(ctx context.Context, w *topo.World) error {
 	if b.cluster, err = startCluster(ctx, m, filepath.Join(b.settings.Dir, "cluster"), b.settings.Bin); err != nil {
 		return err
 	}
+	if err := b.cluster.admitFairlead(ctx); err != nil {
+		return err
+	}
 	for _, mode := range []string{"nftables", "iptables"} {
 		p, err := newProxy(ctx, w, b.cluster, b.settings.Bin, mode)
 		if err != nil {
@@ -92,38 +101,43 @@ type Synced struct {
 	Took    time.Duration
 }
 
-// Grow brings all subjects to a number of Services, more than there were.
-func (b *Bench) Grow(ctx context.Context, size int) ([]Synced, error) {
+// Grow brings all subjects to a number of Services, more than there were. Agents and
+// kube-proxies are not started, so that they do not follow each step of the way there.
+func (b *Bench) Grow(ctx context.Context, size int) error {
 	if size <= b.size {
-		return nil, fmt.Errorf("%d Services after %d: want more", size, b.size)
+		return fmt.Errorf("%d Services after %d: want more", size, b.size)
 	}
-	at := vip(size - 1)
 	if err := b.growFairlead(ctx, size); err != nil {
-		return nil, err
+		return err
 	}
-	b.fairlead.Via = at
+	b.fairlead.Via = vip(size - 1)
 	if err := b.fairlead.CheckSockets(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	var out []Synced
 	if len(b.proxies) > 0 {
 		for _, p := range b.proxies {
-			p.stop() // it would follow each step of the way there, and is started anew below
+			p.stop()
 		}
 		b.settings.Say("create %d Services", size-b.size)
 		if err := b.cluster.create(ctx, b.size, size, b.proxies[0].Server4); err != nil {
-			return nil, err
+			return err
 		}
 	}
+	b.size = size
+	return nil
+}
+
+// StartProxies starts kube-proxy on its nodes.
+func (b *Bench) StartProxies(ctx context.Context) ([]Synced, error) {
+	var out []Synced
 	for _, p := range b.proxies {
-		took, err := p.restart(ctx, at)
+		took, err := p.restart(ctx, vip(b.size-1))
 		if err != nil {
 			return nil, err
 		}
-		b.settings.Say("%s is in step with %d Services after %v", p.Subject, size, took.Round(time.Millisecond))
+		b.settings.Say("%s is in step with %d Services after %v", p.Subject, b.size, took.Round(time.Millisecond))
 		out = append(out, Synced{p.Subject, took})
 	}
-	b.size = size
 	return out, nil
 }
 

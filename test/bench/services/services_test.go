@@ -69,7 +69,7 @@ func TestFairleadServesTheLastOfItsServices(t *testing.T) {
 		t.Errorf("kube-proxy is missing because of %v, want the flag that names it", missing[target.NFTables])
 	}
 	for _, size := range []int{1, 30} {
-		if _, err := b.Grow(t.Context(), size); err != nil {
+		if err := b.Grow(t.Context(), size); err != nil {
 			t.Fatal(err)
 		}
 	}

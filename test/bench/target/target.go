@@ -50,6 +50,12 @@ var Table = []Target{
 	{ServiceCRR + "_10", string(load.Rate), Fairlead, IPTables, false, 1.00, 0},
 	{ServiceCRR + "_1000", string(load.Rate), Fairlead, IPTables, false, 1.00, 0},
 	{ServiceCRR + "_10000", string(load.Rate), Fairlead, IPTables, false, 1.00, 0},
+	{ServiceChange + "_10000", string(load.P50), Fairlead, "", true, 20, 0},
+	{ServiceChange + "_10000", string(load.P99), Fairlead, "", true, 50, 0},
+	{ServiceStorm + "_10000", LagAfter, Fairlead, "", true, 1000, 0},
+	{ServiceSync + "_10000", FirstSync, Fairlead, "", true, 2, 0},
+	{ServiceMemory + "_10000", RSS, Fairlead, "", true, 90, 0},
+	{ServiceKill + "_10000", Failed, Fairlead, "", true, 0, 0},
 	{CNIAdd, string(load.P50), Fairlead, "", true, 12, 0},
 	{CNIAdd, string(load.P99), Fairlead, "", true, 25, 0},
 	{AgentMemory, RSS, Fairlead, "", true, 50, 0},
@@ -69,23 +75,35 @@ const (
 	ProgramLive   = "program_live" // of one packet from pod to pod, while there is traffic
 
 	// ServiceRR and ServiceCRR are load.TCPRR and load.TCPCRR to one of a number of
-	// Services, which is the end of the name; ServiceSync is how long a peer takes to
-	// have them all.
+	// Services, which is the end of the name; ServiceSync is how long a program that is
+	// started takes to have them all in force, Updating how long of it the datapath did.
 	ServiceRR   = "service_rr"
 	ServiceCRR  = "service_crr"
 	ServiceSync = "service_sync"
 	FirstSync   = "time"
+	Updating    = "datapath"
 	// ServiceChange is from an EndpointSlice that is written to new connections that follow.
 	ServiceChange = "service_change"
+	// ServiceStorm is a storm of such changes; LagAfter is that of one right after it, the
+	// other times are of those meanwhile.
+	ServiceStorm = "service_storm"
+	LagAfter     = "after"
+	// ServiceKill makes new connections while the agent is killed and started again.
+	ServiceKill = "service_kill"
+	Connections = "connections"
+	Failed      = "failed"
+	// ServiceMemory is the agent's.
+	ServiceMemory = "service_agent_memory"
 
 	RSS          = "rss"
 	Instructions = "instructions"
 	RunTime      = "time"
 
-	Fairlead = "fairlead"
-	Direct   = "direct"              // Fairlead's node, to the pod itself
-	NFTables = "kube-proxy-nftables" // pods with routes, kube-proxy in either mode
-	IPTables = "kube-proxy-iptables"
+	Fairlead      = "fairlead"
+	FairleadAgent = "fairlead-agent"      // what is measured with controller and agent
+	Direct        = "direct"              // Fairlead's node, to the pod itself
+	NFTables      = "kube-proxy-nftables" // pods with routes, kube-proxy in either mode
+	IPTables      = "kube-proxy-iptables"
 )
 
 // Met says whether a figure reaches the goal.

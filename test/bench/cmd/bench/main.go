@@ -91,7 +91,7 @@ func parse(args []string) (config, error) {
 	fs.StringVar(&c.docs, "docs", "", "Markdown `file` whose tables are made anew from the figures")
 	fs.BoolVar(&c.docsOnly, "docs-only", false, "measure nothing; make the tables of -docs from what -o has")
 	fs.StringVar(&c.flannel, "flannel", "", "`program` built from test/bench/flannel; without it flannel is missing")
-	fs.StringVar(&c.cniDir, "cni", "", "`folder` with fairlead-cni, bridge and host-local; without it ADD is missing")
+	fs.StringVar(&c.cniDir, "cni", "", "`folder` with fairlead, fairlead-agent, fairlead-cni, bridge and host-local; without it ADD and agents are missing")
 	fs.StringVar(&c.kubeDir, "kubernetes", "", "`folder` with etcd, kube-apiserver and kube-proxy; without it kube-proxy is missing")
 	if err := fs.Parse(args); err != nil {
 		return c, err
