@@ -80,6 +80,9 @@ func toModel(s *corev1.Service) model.Service {
 		SourceRanges:        s.Spec.LoadBalancerSourceRanges,
 		PublishNotReady:     s.Spec.PublishNotReadyAddresses,
 	}
+	if _, labelled := s.Labels[corev1.IsHeadlessService]; labelled {
+		out.Headless = true
+	}
 	if len(out.ClusterIPs) == 0 && s.Spec.ClusterIP != "" {
 		out.ClusterIPs = []string{s.Spec.ClusterIP}
 	}

@@ -66,6 +66,7 @@ func TestWhatTheModelSees(t *testing.T) {
 		change func(*corev1.Service)
 		want   func(model.Service) bool
 	}{
+		"labelled headless": {func(s *corev1.Service) { s.Labels = map[string]string{corev1.IsHeadlessService: ""} }, func(m model.Service) bool { return m.Headless }},
 		"headless":          {func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "None", []string{"None"} }, func(m model.Service) bool { return m.Headless }},
 		"ExternalName":      {func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName }, func(m model.Service) bool { return m.External }},
 		"another proxy":     {func(s *corev1.Service) { s.Labels[ProxyNameLabel] = "other" }, func(m model.Service) bool { return m.Proxy == "other" }},

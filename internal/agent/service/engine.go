@@ -167,7 +167,11 @@ func (e *Engine) SetEndpoints(m *state.ServiceEndpoints) error {
 			zoneHints: e.internAll(one.GetZoneHints()), nodeHints: e.internAll(one.GetNodeHints()),
 		})
 	}
+	gone := e.stillGone(s)
 	e.dropSlice(s.name)
+	for _, a := range gone {
+		e.gone[a] = true
+	}
 	e.slices[s.name] = s
 	// By name, so that what is decided does not depend on what came first.
 	list := e.byService[s.service]
@@ -198,6 +202,17 @@ func (e *Engine) dropSlice(name string) {
 	for _, one := range old.endpoints { // whoever has the address next is another pod
 		delete(e.gone, one.address)
 	}
+}
+
+// stillGone are the endpoints of a slice that this node knows to be gone and that the slice
+// merely calls terminating.
+func (e *Engine) stillGone(s *slice) (out []netip.Addr) {
+	for i := range s.endpoints {
+		if one := &s.endpoints[i]; one.terminating && e.gone[one.address] {
+			out = append(out, one.address)
+		}
+	}
+	return out
 }
 
 func (e *Engine) intern(s string) string {
