@@ -37,7 +37,7 @@ func TestServicesAreTakenOver(t *testing.T) {
 		}
 	}
 	must(t, one.dp.Close())
-	one.opts.Services = true
+	one.opts.Services, one.opts.CgroupRoot = true, newCgroup(t) // this process is none of the node's
 	one.open()
 	lost, err := one.dp.RestoreEndpoints(t.Context(), []datapath.Endpoint{a.ep, b.ep})
 	if err != nil || len(lost) > 0 {
