@@ -44,6 +44,7 @@ func TestServicesAreTakenOver(t *testing.T) {
 		t.Fatalf("endpoints %v are lost (%v)", lost, err)
 	}
 	one.syncPeers(t)
+	one.setServices(t) // the programs wait until they are known
 	rows := one.serviceRows(t)
 	for _, f := range families {
 		for i, backend := range []*pod{b, c} {
