@@ -37,13 +37,14 @@ func TestServicesAreTakenOver(t *testing.T) {
 		}
 	}
 	must(t, one.dp.Close())
-	one.opts.Services = true
+	one.opts.Services, one.opts.CgroupRoot = true, newCgroup(t) // this process is none of the node's
 	one.open()
 	lost, err := one.dp.RestoreEndpoints(t.Context(), []datapath.Endpoint{a.ep, b.ep})
 	if err != nil || len(lost) > 0 {
 		t.Fatalf("endpoints %v are lost (%v)", lost, err)
 	}
 	one.syncPeers(t)
+	one.setServices(t) // the programs wait until they are known
 	rows := one.serviceRows(t)
 	for _, f := range families {
 		for i, backend := range []*pod{b, c} {
