@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -137,6 +138,8 @@ func (s *services) change(ctx context.Context, change func(*services)) error {
 	if !s.whole && ctx.Err() == nil {
 		s.whole = true
 		close(s.inForce)
+		// All Services at once took several times the memory that holding them does.
+		go debug.FreeOSMemory()
 	}
 	s.health.SetServices(s.engine.Health())
 	return err

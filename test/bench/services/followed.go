@@ -5,6 +5,7 @@ package services
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -57,7 +58,7 @@ func (b *Bench) follow(ctx context.Context, a *agent, n int, r *Followed) error 
 	if r.ResidentMiB, err = a.process.residentMiB(); err != nil {
 		return err
 	}
-	b.settings.Say("traffic has followed %d changes; the agent has %.0f MiB", n, r.ResidentMiB)
+	b.settings.Say("traffic has followed %d changes after %v at most; the agent has %.0f MiB", n, slices.Max(r.Changes).Round(time.Millisecond), r.ResidentMiB)
 	if r.Storm, err = a.storm(ctx, b.size); err != nil {
 		return err
 	}

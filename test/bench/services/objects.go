@@ -21,8 +21,8 @@ const (
 	servicePort = 80
 	firstPort   = 8000 // of the server's
 	namespace   = "default"
-	// writers is how many requests the API server has at a time: more are no faster.
-	writers = 8
+	// writers is how many requests the API server has at a time.
+	writers = 32
 )
 
 var (

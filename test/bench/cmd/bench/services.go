@@ -41,7 +41,7 @@ func serviceSteps(size int, each time.Duration) []rounds.Step {
 
 // serviceRows measures Services; -run knows it as "service_rr_10/" and so on.
 func serviceRows(ctx context.Context, cfg config, world *topo.World, dir string) (rows []report.Row, missing map[string]error, err error) {
-	sizes := slices.DeleteFunc(slices.Clone(serviceSizes), func(size int) bool { return !wantsSize(cfg, size) })
+	sizes := slices.DeleteFunc(slices.Clone(serviceSizes), func(size int) bool { return !wantsSize(cfg, size, services.Subjects...) })
 	if len(sizes) == 0 {
 		return nil, nil, nil
 	}
@@ -68,8 +68,8 @@ func serviceRows(ctx context.Context, cfg config, world *topo.World, dir string)
 	return append(rowsOf(serviceArea, services.Subjects, samples, steps), rows...), missing, nil
 }
 
-// wantsSize says whether anything is chosen of a number of Services.
-func wantsSize(cfg config, size int) bool {
+// wantsSize says whether anything is chosen of a number of Services, on one of some subjects.
+func wantsSize(cfg config, size int, subjects ...string) bool {
 	var cases []string
 	for _, s := range serviceSteps(size, 0) {
 		cases = append(cases, s.Name)
@@ -78,7 +78,7 @@ func wantsSize(cfg config, size int) bool {
 		cases = append(cases, sizeCase(name, size))
 	}
 	return slices.ContainsFunc(cases, func(name string) bool {
-		return slices.ContainsFunc(services.Subjects, func(subject string) bool { return cfg.wanted(name, subject) })
+		return slices.ContainsFunc(subjects, func(subject string) bool { return cfg.wanted(name, subject) })
 	})
 }
 
@@ -89,8 +89,8 @@ func sizeRows(ctx context.Context, cfg config, b *services.Bench, size int, miss
 		return nil, err
 	}
 	rows, err := followedRows(ctx, cfg, b, size, missing)
-	if err != nil {
-		return nil, err
+	if err != nil || !wantsSize(cfg, size, target.NFTables, target.IPTables) {
+		return rows, err
 	}
 	synced, err := b.StartProxies(ctx)
 	if err != nil {
