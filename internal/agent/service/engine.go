@@ -99,7 +99,7 @@ func (e *Engine) SetZone(zone string) {
 func (e *Engine) SetService(m *state.Service) error {
 	name := m.GetNamespace() + "/" + m.GetName()
 	wrong := func(field, format string, args ...any) error {
-		return fmt.Errorf("Service %s: %s %s", name, field, fmt.Sprintf(format, args...))
+		return fmt.Errorf("the Service %s: %s %s", name, field, fmt.Sprintf(format, args...))
 	}
 	for field, addresses := range map[string][][]byte{"cluster_ips": m.GetClusterIps(), "external_ips": m.GetExternalIps(), "load_balancer_ips": m.GetLoadBalancerIps()} {
 		for i, b := range addresses {

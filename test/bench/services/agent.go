@@ -109,7 +109,7 @@ func (a *agent) start(ctx context.Context, size int) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("Fairlead's agent: %w", err)
+		return fmt.Errorf("the agent: %w", err)
 	}
 	return nil
 }

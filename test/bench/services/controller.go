@@ -43,7 +43,7 @@ func (c *cluster) admitFairlead(ctx context.Context) error {
 	core := c.client.CoreV1()
 	space := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: systemNamespace}}
 	if _, err := core.Namespaces().Create(ctx, space, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("Namespace %s: %w", systemNamespace, err)
+		return fmt.Errorf("namespace %s: %w", systemNamespace, err)
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: agentAccount}}
 	if _, err := core.ServiceAccounts(systemNamespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
@@ -136,7 +136,7 @@ func (c *cluster) createPod(ctx context.Context, name, node string, labels map[s
 	}
 	pod, err := c.client.CoreV1().Pods(systemNamespace).Create(ctx, pod, metav1.CreateOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("Pod %s: %w", name, err)
+		return nil, fmt.Errorf("pod %s: %w", name, err)
 	}
 	return pod, nil
 }
@@ -157,7 +157,7 @@ func (c *cluster) startController(ctx context.Context, bin string) (*process, er
 	})
 	if err != nil {
 		p.stop()
-		return nil, fmt.Errorf("Fairlead's controller: %w", err)
+		return nil, fmt.Errorf("the controller: %w", err)
 	}
 	return p, nil
 }

@@ -121,7 +121,7 @@ func (c *cluster) addNode(ctx context.Context, m *topo.Machine, pods netip.Prefi
 		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: m.Addresses[0].String()}}},
 	}
 	if _, err := c.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("Node %s: %w", node.Name, err)
+		return fmt.Errorf("node %s: %w", node.Name, err)
 	}
 	return nil
 }
@@ -143,7 +143,7 @@ func (c *cluster) create(ctx context.Context, from, to int, server netip.Addr) e
 func (c *cluster) createOne(ctx context.Context, i int, server netip.Addr) error {
 	s, slices := objects(i, server)
 	if _, err := c.client.CoreV1().Services(namespace).Create(ctx, s, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("Service %s: %w", s.Name, err)
+		return fmt.Errorf("service %s: %w", s.Name, err)
 	}
 	for _, one := range slices {
 		if _, err := c.client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, one, metav1.CreateOptions{}); err != nil {

@@ -126,7 +126,7 @@ func followedRows(ctx context.Context, cfg config, b *services.Bench, size int, 
 	}
 	r, err := b.Followed(ctx, changes)
 	if err != nil {
-		return nil, fmt.Errorf("Fairlead's controller and agent: %w", err)
+		return nil, fmt.Errorf("the controller and the agent: %w", err)
 	}
 	one := func(name, metric, unit string, v float64) report.Row {
 		return sizeRow(name, size, target.Fairlead, metric, unit, stats.Median([]float64{v}))
