@@ -40,15 +40,17 @@ help: ## List the targets.
 ##@ Build
 
 .PHONY: build
-build: bin/fairlead bin/fairlead-agent bin/fairlead-cni ## Build Fairlead's programs into bin/.
+build: bin/fairlead bin/fairlead-agent bin/fairlead-cni bin/fairleadctl ## Build Fairlead's programs into bin/.
 
-.PHONY: bin/fairlead bin/fairlead-agent bin/fairlead-cni bin/probe bin/bench $(LAB)
+.PHONY: bin/fairlead bin/fairlead-agent bin/fairlead-cni bin/fairleadctl bin/probe bin/bench $(LAB)
 bin/fairlead:
 	$(GOBUILD) -o $@ ./cmd/fairlead
 bin/fairlead-agent:
 	$(GOBUILD) -o $@ ./cmd/fairlead-agent
 bin/fairlead-cni:
 	$(GOBUILD) -o $@ ./cmd/fairlead-cni
+bin/fairleadctl:
+	$(GOBUILD) -o $@ ./cmd/fairleadctl
 bin/probe:
 	$(GOBUILD) -o $@ ./test/probe
 bin/bench:
