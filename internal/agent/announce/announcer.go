@@ -21,6 +21,8 @@ const (
 	interval = 250 * time.Millisecond
 	// look is how often devices are looked at that nobody says have changed.
 	look = 10 * time.Second
+	// again is when sockets are tried again that could not be opened.
+	again = 5 * time.Second
 )
 
 // repeats are the times after a take-over at which the segment is told, since frames get
@@ -93,9 +95,37 @@ func (a *Announcer) nudge(c chan<- struct{}) {
 
 func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }
 
-// Run announces until the context ends, and then hands over: it stops answering first,
-// and says so second.
+// Run announces until the context ends, and then hands over. It opens no socket before
+// there is something to announce, and tries again what cannot be opened: an agent without
+// it is of use all the same.
 func (a *Announcer) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.changed:
+		}
+		if !a.candidate() {
+			continue
+		}
+		if err := a.session(ctx); err != nil {
+			a.cfg.Log.Warn("addresses of load balancers are not announced; trying again", "error", err)
+			time.AfterFunc(again, func() { a.nudge(a.changed) })
+		}
+	}
+	return nil
+}
+
+// candidate says whether this node may have to announce something.
+func (a *Announcer) candidate() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(a.state.Items, func(it Item) bool { return slices.Contains(it.Nodes, a.cfg.Node) })
+}
+
+// session announces until the context ends. Then it stops answering first, and says so to
+// the other nodes second.
+func (a *Announcer) session(ctx context.Context) error {
 	heard := make(chan message, 64)
 	m, err := listenMembers(ctx, a.cfg.Node, a.cfg.Port, heard)
 	if err != nil {
@@ -104,6 +134,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 	r := &run{Announcer: a, members: m, election: newElection(a.cfg.Node), place: newPlace(a.cfg, a.broken)}
 	ended := make(chan error, 1)
 	go func() { ended <- m.serve() }()
+	r.follow()
 	err = r.loop(ctx, heard, ended)
 	r.place.close()
 	a.publish(nil)
