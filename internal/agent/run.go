@@ -73,6 +73,7 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	}
 
 	metrics := newMetrics(manager, dp, stream, paths)
+	metrics.registry.MustRegister(announcedGauge(announcer))
 	listener, err := cniserver.Listen(cfg.Socket)
 	if err != nil {
 		return err

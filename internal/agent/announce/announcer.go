@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -199,14 +200,8 @@ func (r *run) follow() {
 	r.mu.Unlock()
 	r.members.set(s.Peers, s.Key)
 	r.election.setItems(s.Items)
-	refused := r.place.follow(r.election.items, s.Addresses)
-	r.election.refuses = refused
-	list := make([]netip.Addr, 0, len(refused))
-	for a := range refused {
-		list = append(list, a)
-	}
-	slices.SortFunc(list, netip.Addr.Compare)
-	r.members.setRefused(list)
+	r.election.refuses = r.place.follow(r.election.items, s.Addresses)
+	r.members.setRefused(slices.SortedFunc(maps.Keys(r.election.refuses), netip.Addr.Compare))
 }
 
 // question first hears what has arrived, so that an agent that was stopped for a while
@@ -243,5 +238,12 @@ func (r *run) note(m message) {
 func (r *run) decide() {
 	own, watch := r.election.decide()
 	r.watch = watch
-	r.publish(r.place.hold(own, time.Now()))
+	held, failed := r.place.hold(own, time.Now())
+	r.publish(held)
+	if len(failed) > 0 { // until the devices are looked at again
+		for _, a := range failed {
+			r.election.refuses[a] = true
+		}
+		r.members.setRefused(slices.SortedFunc(maps.Keys(r.election.refuses), netip.Addr.Compare))
+	}
 }
