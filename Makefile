@@ -20,17 +20,17 @@ LAB       := bin/lab
 KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 
 # Packages whose tests need nothing but Go.
-UNIT      := ./api/... ./charts/... ./cmd/... ./internal/cniapi/... ./internal/agent/... ./internal/enroll/... ./internal/model/... \
+UNIT      := ./api/... ./charts/... ./cmd/... ./internal/addresspool/... ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/model/... \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
              ./test/architecture ./test/conformance ./test/continuity ./test/requests ./test/kernelmatrix/... \
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
              $(addprefix ./test/lab/,atomicfile build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
-BPF       := ./bpf/... ./internal/datapath/... ./test/cni ./test/lab/cgroup ./test/pathmtu $(addprefix ./test/bench/,load programs services topo)
+BPF       := ./bpf/... ./internal/datapath/... ./test/announce ./test/cni ./test/lab/cgroup ./test/pathmtu $(addprefix ./test/bench/,load programs topo)
 # Tests of the datapath that are run once more with clsact at the uplink and the tunnel; pods have it anyway.
 OVER_CLSACT := TestPaths|TestServices$$$$|TestRestart|TestRestore|TestCleanup
 # Packages that start a kube-apiserver.
-ENV       := ./controllers/... ./internal/fleet/... ./internal/helm/... ./internal/release/...
+ENV       := ./controllers/... ./test/bench/services ./internal/fleet/... ./internal/helm/... ./internal/release/...
 
 .DEFAULT_GOAL := help
 .PHONY: help

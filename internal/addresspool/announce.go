@@ -134,37 +134,43 @@ func announcerOf(pools []announcer, addr netip.Addr) *announcer {
 	return nil
 }
 
-// first returns the names of the first candidates for an address.
+// place is a node with its score for an address.
+type place struct {
+	node  *ranked
+	score uint64
+}
+
+// first returns the names of the first candidates for an address. nodes are sorted by name.
 func first(nodes []ranked, addr netip.Addr) []string {
-	type place struct {
-		node  *ranked
-		score uint64
-	}
 	seed := digest(addr.AsSlice())
-	before := func(a, b place) int {
-		if a.node.Ready != b.node.Ready {
-			if a.node.Ready {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.node.Name, b.node.Name))
+	best := make([]place, 0, 2*MaxCandidates+2)
+	best = highest(best, nodes, seed, true)
+	if len(best) < MaxCandidates {
+		best = append(best, highest(nil, nodes, seed, false)...)
 	}
-	best := make([]place, 0, MaxCandidates+1)
-	for i := range nodes {
-		p := place{&nodes[i], mix(nodes[i].seed ^ seed)}
-		at, _ := slices.BinarySearchFunc(best, p, before)
-		if at == MaxCandidates {
-			continue
-		}
-		best = slices.Insert(best, at, p)
-		best = best[:min(len(best), MaxCandidates)]
-	}
-	names := make([]string, 0, len(best))
-	for _, p := range best {
+	names := make([]string, 0, MaxCandidates)
+	for _, p := range best[:min(len(best), MaxCandidates)] {
 		names = append(names, p.node.Name)
 	}
 	return names
+}
+
+// highest appends the nodes with the highest scores, highest first, to an empty best.
+func highest(best []place, nodes []ranked, seed uint64, ready bool) []place {
+	for i := range nodes {
+		n := &nodes[i]
+		if n.Ready != ready {
+			continue
+		}
+		p := place{n, mix(n.seed ^ seed)}
+		if len(best) == MaxCandidates && p.score <= best[MaxCandidates-1].score {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, p, func(a, b place) int { return cmp.Compare(b.score, a.score) })
+		best = slices.Insert(best, at, p)
+		best = best[:min(len(best), MaxCandidates)]
+	}
+	return best
 }
 
 func digest(b []byte) uint64 {

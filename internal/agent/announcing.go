@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/fairlead-io/fairlead/internal/agent/announce"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
 	"github.com/fairlead-io/fairlead/internal/state"
@@ -66,4 +68,11 @@ func addresses(in []string) (out []netip.Addr) {
 		}
 	}
 	return out
+}
+
+// announcedGauge counts the addresses that the node announces.
+func announcedGauge(a *announce.Announcer) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "fairlead_agent_announced_addresses", Help: "Addresses of load balancers that this node announces.",
+	}, func() float64 { return float64(len(a.Announced())) })
 }

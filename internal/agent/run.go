@@ -86,6 +86,7 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	if cfg.Services {
 		metrics.registry.MustRegister(serviceMetrics)
 	}
+	metrics.registry.MustRegister(announcedGauge(announcer))
 	listener, err := cniserver.Listen(cfg.Socket)
 	if err != nil {
 		return err

@@ -152,6 +152,36 @@ func handshake(t *testing.T, a *Authority, client *tls.Config) (*x509.Certificat
 	return c.ConnectionState().PeerCertificates[0], <-result
 }
 
+func TestSharedSecret(t *testing.T) {
+	root := newCA(t, nil, true, time.Hour)
+	secret := func(inter *authority, cluster, purpose string) string {
+		t.Helper()
+		dir := t.TempDir()
+		writeDir(t, dir, inter.certPEM(), inter.keyPEM(t), root.certPEM())
+		a, err := NewAuthority(dir, cluster, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := a.SharedSecret(purpose)
+		if err != nil || len(b) != 32 {
+			t.Fatalf("got %d bytes, %v", len(b), err)
+		}
+		return string(b)
+	}
+	one, two := newCA(t, root, true, time.Hour), newCA(t, root, true, time.Hour)
+	want := secret(one, "alpha", "x")
+	if secret(one, "alpha", "x") != want {
+		t.Error("two controllers of a cluster have two secrets")
+	}
+	for what, other := range map[string]string{
+		"purposes": secret(one, "alpha", "y"), "clusters": secret(one, "bravo", "x"), "keys": secret(two, "alpha", "x"),
+	} {
+		if other == want {
+			t.Errorf("two %s have one secret", what)
+		}
+	}
+}
+
 func TestServingCertificate(t *testing.T) {
 	root := newCA(t, nil, true, 30*24*time.Hour)
 	inter := newCA(t, root, true, 10*24*time.Hour)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -21,6 +22,8 @@ const (
 	interval = 250 * time.Millisecond
 	// look is how often devices are looked at that nobody says have changed.
 	look = 10 * time.Second
+	// again is when sockets are tried again that could not be opened.
+	again = 5 * time.Second
 )
 
 // repeats are the times after a take-over at which the segment is told, since frames get
@@ -93,9 +96,37 @@ func (a *Announcer) nudge(c chan<- struct{}) {
 
 func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }
 
-// Run announces until the context ends, and then hands over: it stops answering first,
-// and says so second.
+// Run announces until the context ends, and then hands over. It opens no socket before
+// there is something to announce, and tries again what cannot be opened: an agent without
+// it is of use all the same.
 func (a *Announcer) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.changed:
+		}
+		if !a.candidate() {
+			continue
+		}
+		if err := a.session(ctx); err != nil {
+			a.cfg.Log.Warn("addresses of load balancers are not announced; trying again", "error", err)
+			time.AfterFunc(again, func() { a.nudge(a.changed) })
+		}
+	}
+	return nil
+}
+
+// candidate says whether this node may have to announce something.
+func (a *Announcer) candidate() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(a.state.Items, func(it Item) bool { return slices.Contains(it.Nodes, a.cfg.Node) })
+}
+
+// session announces until the context ends. Then it stops answering first, and says so to
+// the other nodes second.
+func (a *Announcer) session(ctx context.Context) error {
 	heard := make(chan message, 64)
 	m, err := listenMembers(ctx, a.cfg.Node, a.cfg.Port, heard)
 	if err != nil {
@@ -104,6 +135,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 	r := &run{Announcer: a, members: m, election: newElection(a.cfg.Node), place: newPlace(a.cfg, a.broken)}
 	ended := make(chan error, 1)
 	go func() { ended <- m.serve() }()
+	r.follow()
 	err = r.loop(ctx, heard, ended)
 	r.place.close()
 	a.publish(nil)
@@ -168,14 +200,8 @@ func (r *run) follow() {
 	r.mu.Unlock()
 	r.members.set(s.Peers, s.Key)
 	r.election.setItems(s.Items)
-	refused := r.place.follow(r.election.items, s.Addresses)
-	r.election.refuses = refused
-	list := make([]netip.Addr, 0, len(refused))
-	for a := range refused {
-		list = append(list, a)
-	}
-	slices.SortFunc(list, netip.Addr.Compare)
-	r.members.setRefused(list)
+	r.election.refuses = r.place.follow(r.election.items, s.Addresses)
+	r.members.setRefused(slices.SortedFunc(maps.Keys(r.election.refuses), netip.Addr.Compare))
 }
 
 // question first hears what has arrived, so that an agent that was stopped for a while
@@ -212,5 +238,12 @@ func (r *run) note(m message) {
 func (r *run) decide() {
 	own, watch := r.election.decide()
 	r.watch = watch
-	r.publish(r.place.hold(own, time.Now()))
+	held, failed := r.place.hold(own, time.Now())
+	r.publish(held)
+	if len(failed) > 0 { // until the devices are looked at again
+		for _, a := range failed {
+			r.election.refuses[a] = true
+		}
+		r.members.setRefused(slices.SortedFunc(maps.Keys(r.election.refuses), netip.Addr.Compare))
+	}
 }

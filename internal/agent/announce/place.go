@@ -129,8 +129,8 @@ func (p *place) fault(now map[string]bool, err error) {
 }
 
 // hold makes exactly these addresses the ones that the node announces, and tells the
-// segments of those that are new. It returns what is announced.
-func (p *place) hold(items []Item, now time.Time) (own []netip.Addr) {
+// segments of those that are new. It returns what is announced, and what cannot be.
+func (p *place) hold(items []Item, now time.Time) (own, failed []netip.Addr) {
 	wanted := make(map[netip.Addr]bool, len(items))
 	for _, it := range items {
 		wanted[it.Address] = true
@@ -151,11 +151,14 @@ func (p *place) hold(items []Item, now time.Time) (own []netip.Addr) {
 	for _, it := range items {
 		if p.announce(it.Address, now) {
 			own = append(own, it.Address)
+		} else {
+			failed = append(failed, it.Address)
 		}
 	}
-	return own
+	return own, failed
 }
 
+// announce answers for an address on its devices, and says whether it does on one of them.
 func (p *place) announce(a netip.Addr, now time.Time) bool {
 	h := p.held[a]
 	if h == nil {
@@ -163,6 +166,7 @@ func (p *place) announce(a netip.Addr, now time.Time) bool {
 		p.log.Info("announcing an address", "address", a, "devices", p.where[a])
 	}
 	var errs []error
+	answering := 0
 	due := h.told < len(repeats) && now.Sub(h.since) >= repeats[h.told]
 	for _, name := range p.where[a] {
 		s := p.segments[name]
@@ -170,6 +174,7 @@ func (p *place) announce(a netip.Addr, now time.Time) bool {
 			errs = append(errs, err)
 			continue
 		}
+		answering++
 		if due {
 			errs = append(errs, s.announce(a))
 		}
@@ -179,7 +184,7 @@ func (p *place) announce(a netip.Addr, now time.Time) bool {
 	}
 	p.held[a] = h
 	p.check(errors.Join(errs...))
-	return len(p.where[a]) > 0
+	return answering > 0
 }
 
 // again tells the segments anew of all addresses.

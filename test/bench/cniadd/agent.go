@@ -71,6 +71,9 @@ func saveState(dir string, m *topo.Machine, pods int) error {
 			return fmt.Errorf("the agent's state: %w", err)
 		}
 	}
+	if _, err := protodelim.MarshalTo(&b, &discovery.DeltaDiscoveryResponse{TypeUrl: state.AnnouncementType}); err != nil { // none
+		return fmt.Errorf("the agent's state: %w", err)
+	}
 	sum := sha256.Sum256(b.Bytes())
 	b.Write(sum[:])
 	if err := os.MkdirAll(dir, 0o700); err != nil {
