@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 		os.Exit(load.Main(os.Args[2:]))
 	}
 	if os.Geteuid() != 0 {
-		println("test/bench/services makes network namespaces: run it as root (make test-bpf)")
+		println("test/bench/services makes network namespaces: run it as root (make test-env)")
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
