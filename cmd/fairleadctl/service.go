@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -74,7 +75,7 @@ func unanswered(failed []agents.Answer) error {
 	return errors.Join(errs...)
 }
 
-func (o *options) traceService(cmd *cobra.Command, what string) error {
+func (o *options) traceService(cmd *cobra.Command, what string) (err error) {
 	namespace, name, err := o.find(cmd, what)
 	if err != nil {
 		return err
@@ -84,6 +85,11 @@ func (o *options) traceService(cmd *cobra.Command, what string) error {
 		return err
 	}
 	views := services.Trace(answers)
+	if !slices.ContainsFunc(views, func(v services.NodeView) bool { return v.View != nil }) {
+		defer func() {
+			err = errors.Join(err, fmt.Errorf("no node knows Service %s/%s: is the name right, has it a cluster IP, and does Fairlead balance Services on this cluster (spec.cni.kubeProxyReplacement)?", namespace, name))
+		}()
+	}
 	if o.output == "json" {
 		return printJSON(cmd.OutOrStdout(), views)
 	}
