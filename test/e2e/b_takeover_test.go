@@ -20,11 +20,15 @@ import (
 	"github.com/fairlead-io/fairlead/test/testkit"
 )
 
-// steady is a load on a Service whose connections live through all that happens to it.
-var steady = continuity.Config{Flows: 100, Rest: time.Second, DatagramRate: 200, Connects: true, ConnectRest: 20 * time.Millisecond}
+// steady is a load on a Service whose connections live through all that happens to it. New
+// connections are for others: while kube-proxy translates, a new one may be given the source
+// port of one of these, which it knows nothing of, and both end.
+var steady = continuity.Config{Flows: 100, Rest: time.Second, DatagramRate: 200}
 
 // TestBServicesChangeHandsUnderLoad: Services are handed to a kube-proxy that comes, but not
-// before it runs, and taken over from it again; nobody who uses them notices.
+// before it runs, and taken over from it again. Nobody who uses them notices, but for those
+// whose packets were translated one by one: kube-proxy knows nothing of their connections,
+// each of which ends once.
 func TestBServicesChangeHandsUnderLoad(t *testing.T) {
 	alpha := lab.Clusters()[0]
 	ends := deployLoad(t, alpha)
@@ -45,7 +49,11 @@ func TestBServicesChangeHandsUnderLoad(t *testing.T) {
 		}
 	}
 	for name, r := range stopRequests(t, asked) {
-		if r.Failed > 0 {
+		allowed := 0
+		if strings.Contains(name, "NodePort") && strings.Contains(name, "kept") {
+			allowed = r.Connections
+		}
+		if r.Failed > allowed {
 			t.Errorf("%s: %d of %d failed: %v", name, r.Failed, r.Sent, r.Errors)
 		}
 	}
