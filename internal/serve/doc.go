@@ -31,6 +31,9 @@ type Options struct {
 	// MaxTypes and MaxNames bound what one stream can subscribe to (32 types,
 	// 100,000 names a type).
 	MaxTypes, MaxNames int
+	// Unanswered are types that subscribers may ask for and that are somebody else's: an
+	// empty answer would take from them what they hold.
+	Unanswered []string
 }
 
 func (o Options) withDefaults() Options {

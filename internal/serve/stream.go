@@ -159,6 +159,9 @@ func (st *stream) handle(req *discovery.DeltaDiscoveryRequest) error {
 	if typeURL == "" {
 		return status.Error(codes.InvalidArgument, "the request's type_url is empty; on an aggregated stream every request names its type")
 	}
+	if slices.Contains(st.server.opts.Unanswered, typeURL) {
+		return nil
+	}
 	sub, fresh := st.subs[typeURL], false
 	if sub == nil {
 		if len(st.subs) >= st.server.opts.MaxTypes {

@@ -106,7 +106,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := addControllers(ctx, cfg, mgr, store, reports, authority, xds.Addr()); err != nil {
 		return errors.Join(err, xds.Close(), health.Close())
 	}
-	server := serve.NewServer(store, authenticate(cfg.ClusterName), reports, serve.Options{}, cfg.Metrics, cfg.Log)
+	server := serve.NewServer(store, authenticate(cfg.ClusterName), reports, serve.Options{Unanswered: unanswered(cfg)}, cfg.Metrics, cfg.Log)
 	g := grpc.NewServer(serve.GRPCOptions(credentials.NewTLS(authority.TLS()))...)
 	server.Register(g)
 	state.RegisterEnrollmentServer(g, enroll.NewService(authority, enroll.TokenReviewer{Client: mgr.GetClient()},
@@ -124,6 +124,15 @@ func Run(ctx context.Context, cfg Config) error {
 	group.Go(func() error { return server.Run(serving, g, xds, grace) })
 	group.Go(func() error { return mgr.Start(ctx) })
 	return group.Wait()
+}
+
+// unanswered are the types of Services where these are kube-proxy's: an agent that balances
+// them still, because it has not been replaced yet, goes on with what it holds.
+func unanswered(cfg Config) []string {
+	if cfg.Services {
+		return nil
+	}
+	return []string{state.ServiceType, state.ServiceEndpointsType}
 }
 
 // authenticate reads a subscriber's node from its client certificate.
