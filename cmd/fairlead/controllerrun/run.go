@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -99,14 +100,15 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return errors.Join(err, xds.Close(), health.Close())
 	}
-	store := serve.NewStore(state.AgentTypes...)
+	silent := unanswered(cfg)
+	store := serve.NewStore(slices.DeleteFunc(slices.Clone(state.AgentTypes), func(t string) bool { return slices.Contains(silent, t) })...)
 	reports := nodenetwork.New(nodenetwork.Config{
 		Client: mgr.GetClient(), Self: cfg.PodName, Namespace: cfg.Namespace, IsController: isController(cfg.Namespace), Services: cfg.Services,
 	})
 	if err := addControllers(ctx, cfg, mgr, store, reports, authority, xds.Addr()); err != nil {
 		return errors.Join(err, xds.Close(), health.Close())
 	}
-	server := serve.NewServer(store, authenticate(cfg.ClusterName), reports, serve.Options{Unanswered: unanswered(cfg)}, cfg.Metrics, cfg.Log)
+	server := serve.NewServer(store, authenticate(cfg.ClusterName), reports, serve.Options{Unanswered: silent}, cfg.Metrics, cfg.Log)
 	g := grpc.NewServer(serve.GRPCOptions(credentials.NewTLS(authority.TLS()))...)
 	server.Register(g)
 	state.RegisterEnrollmentServer(g, enroll.NewService(authority, enroll.TokenReviewer{Client: mgr.GetClient()},
