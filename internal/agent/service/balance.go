@@ -152,7 +152,9 @@ func (e *Engine) balance(name string, s *service) datapath.Service {
 			}
 			c := e.choose(e.candidates(name, s, p, v4))
 			for _, one := range c.local {
-				local[one.address] = true
+				if one.ready { // those that are ending serve, and want no more
+					local[one.address] = true
+				}
 			}
 			f := datapath.Frontend{Port: uint16(p.GetPort()), Protocol: datapath.Protocol(p.GetProtocol()), Affinity: affinity}
 			b.clusterIPs(m, f, of.cluster, c)

@@ -144,6 +144,13 @@ func TestHealthCountsLocalEndpoints(t *testing.T) {
 	if got := e.Health(); len(got) != 1 || got[0] != (Health{"default", "web", 30999, 1}) {
 		t.Errorf("health %+v", got)
 	}
+	// One that is ending still serves, and load balancers are to go elsewhere.
+	if err := e.SetEndpoints(slicesOf("10.0.0.1 serving terminating node=n1")); err != nil {
+		t.Fatal(err)
+	}
+	if u := e.Take(false); len(u.Set) != 1 || e.Health()[0].LocalEndpoints != 0 {
+		t.Errorf("health %+v after %+v", e.Health(), u)
+	}
 	e.RemoveService("default/web")
 	e.Take(false)
 	if got := e.Health(); len(got) != 0 {
