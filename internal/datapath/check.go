@@ -58,7 +58,7 @@ func (d *Datapath) checkHost(ep Endpoint) error {
 	case !dev.Up:
 		return fmt.Errorf("host device %s is down", ep.HostIf)
 	}
-	rows, err := endpointRows{d.maps.Endpoints}.List()
+	rows, err := d.endpointRows().List()
 	if err != nil {
 		return fmt.Errorf("endpoints: %w", err)
 	}

@@ -173,11 +173,11 @@ func (d *Datapath) open(ctx context.Context, node Node) (err error) {
 	if d.waiting, err = d.othersInForce(); err != nil {
 		return err
 	}
-	d.endpoints = table.New("endpoints", endpointRows{d.maps.Endpoints})
+	d.endpoints = table.New("endpoints", d.endpointRows())
 	d.ranges = table.New("ranges", rangeRows{d.maps.Ranges})
-	d.senders = table.New("peers", peerRows{d.maps.Peers})
+	d.senders = table.New("peers", addressRows[bpf.Peer]{d.maps.Peers, bpf.FromOverlayMapFlPeers, "remove nodes from the cluster"})
 	d.routes = table.New("routes", route.Kernel{Handle: d.nl})
-	d.nodeAddresses = table.New("node addresses", nodeAddressRows{d.maps.NodeAddresses})
+	d.nodeAddresses = table.New("node addresses", addressRows[bpf.NodeAddress]{d.maps.NodeAddresses, bpf.FromPodMapFlNodeAddrs, "remove addresses from the node"})
 	if err = errors.Join(d.endpoints.Resync(), d.ranges.Resync(), d.senders.Resync(), d.nodeAddresses.Resync()); err != nil {
 		return err
 	}

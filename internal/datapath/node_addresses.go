@@ -7,31 +7,10 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 
 	"github.com/fairlead-io/fairlead/bpf"
 )
-
-// nodeAddressRows is fl_node_addrs as the backend of a table.
-type nodeAddressRows struct{ m *ebpf.Map }
-
-// Put implements table.Backend.
-func (r nodeAddressRows) Put(a netip.Addr, v bpf.NodeAddress) error {
-	return put(r.m, bpf.FromPodMapFlNodeAddrs, "remove addresses from the node", bpf.AddressOf(a), v)
-}
-
-// Delete implements table.Backend.
-func (r nodeAddressRows) Delete(a netip.Addr, _ bpf.NodeAddress) error {
-	return ignoreMissing(r.m.Delete(bpf.AddressOf(a)))
-}
-
-// List implements table.Backend.
-func (r nodeAddressRows) List() (map[netip.Addr]bpf.NodeAddress, error) {
-	out := map[netip.Addr]bpf.NodeAddress{}
-	err := each(r.m, func(k bpf.Address, v bpf.NodeAddress) { out[bpf.Netip(k)] = v })
-	return out, err
-}
 
 // syncNodeAddresses says at which addresses the node's ports are Services': those of its
 // Node object, those on its uplink, and for its own processes the loopback's.

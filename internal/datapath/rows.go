@@ -11,29 +11,33 @@ import (
 	"github.com/fairlead-io/fairlead/bpf"
 )
 
-// endpointRows is fl_endpoints as the backend of a table.
-type endpointRows struct{ m *ebpf.Map }
+// addressRows is a map keyed by address as the backend of a table.
+type addressRows[V any] struct {
+	m    *ebpf.Map
+	name string
+	// remedy is what makes room in a full map.
+	remedy string
+}
 
 // Put implements table.Backend.
-func (r endpointRows) Put(a netip.Addr, v bpf.Endpoint) error {
-	return put(r.m, bpf.FromPodMapFlEndpoints, "remove pods from the node", bpf.AddressOf(a), v)
+func (r addressRows[V]) Put(a netip.Addr, v V) error {
+	return put(r.m, r.name, r.remedy, bpf.AddressOf(a), v)
 }
 
 // Delete implements table.Backend.
-func (r endpointRows) Delete(a netip.Addr, _ bpf.Endpoint) error {
+func (r addressRows[V]) Delete(a netip.Addr, _ V) error {
 	return ignoreMissing(r.m.Delete(bpf.AddressOf(a)))
 }
 
 // List implements table.Backend.
-func (r endpointRows) List() (map[netip.Addr]bpf.Endpoint, error) {
-	out := map[netip.Addr]bpf.Endpoint{}
-	var k bpf.Address
-	var v bpf.Endpoint
-	rows := r.m.Iterate()
-	for rows.Next(&k, &v) {
-		out[bpf.Netip(k)] = v
-	}
-	return out, rows.Err()
+func (r addressRows[V]) List() (map[netip.Addr]V, error) {
+	out := map[netip.Addr]V{}
+	err := each(r.m, func(k bpf.Address, v V) { out[bpf.Netip(k)] = v })
+	return out, err
+}
+
+func (d *Datapath) endpointRows() addressRows[bpf.Endpoint] {
+	return addressRows[bpf.Endpoint]{d.maps.Endpoints, bpf.FromPodMapFlEndpoints, "remove pods from the node"}
 }
 
 // rangeRows is fl_ranges as the backend of a table.
@@ -57,31 +61,6 @@ func (r rangeRows) List() (map[netip.Prefix]bpf.Range, error) {
 	rows := r.m.Iterate()
 	for rows.Next(&k, &v) {
 		out[bpf.Prefix(k)] = v
-	}
-	return out, rows.Err()
-}
-
-// peerRows is fl_peers as the backend of a table.
-type peerRows struct{ m *ebpf.Map }
-
-// Put implements table.Backend.
-func (r peerRows) Put(a netip.Addr, v bpf.Peer) error {
-	return put(r.m, bpf.FromOverlayMapFlPeers, "remove nodes from the cluster", bpf.AddressOf(a), v)
-}
-
-// Delete implements table.Backend.
-func (r peerRows) Delete(a netip.Addr, _ bpf.Peer) error {
-	return ignoreMissing(r.m.Delete(bpf.AddressOf(a)))
-}
-
-// List implements table.Backend.
-func (r peerRows) List() (map[netip.Addr]bpf.Peer, error) {
-	out := map[netip.Addr]bpf.Peer{}
-	var k bpf.Address
-	var v bpf.Peer
-	rows := r.m.Iterate()
-	for rows.Next(&k, &v) {
-		out[bpf.Netip(k)] = v
 	}
 	return out, rows.Err()
 }

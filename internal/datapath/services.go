@@ -26,6 +26,7 @@ type serviceTable struct {
 	slots                    *balance.Ranges
 	room                     int // frontends
 	isPod                    func(netip.Addr) bool
+	unwritten                *serviceRows // planned, and refused by the kernel; nil for none
 }
 
 // realisedService is a Service in the maps.
@@ -86,9 +87,13 @@ func (d *Datapath) ServiceUsage() []Usage {
 	}
 }
 
-// update plans all rows of a change, writes them, and then gives numbers back.
+// update plans all rows of a change, writes them, and then gives numbers back. What could
+// not be written is part of the next change.
 func (t *serviceTable) update(u ServiceUpdate, maps serviceMaps) error {
-	rows := newServiceRows()
+	rows := t.unwritten
+	if rows == nil {
+		rows = newServiceRows()
+	}
 	var errs []error
 	for _, name := range u.Removed {
 		t.remove(name, rows)
@@ -108,8 +113,10 @@ func (t *serviceTable) update(u ServiceUpdate, maps serviceMaps) error {
 		}
 	}
 	if err := maps.write(rows); err != nil {
+		t.unwritten = rows
 		return errors.Join(append(errs, err)...)
 	}
+	t.unwritten = nil
 	for _, n := range rows.goneBackends {
 		t.backends.Return(n)
 	}
@@ -287,12 +294,12 @@ func (t *serviceTable) setRanges(s *realisedService, want []netip.Prefix, rows *
 	}
 	for _, p := range want {
 		if !slices.Contains(s.ranges, p) {
-			rows.ranges[sourceRangeKey(s.number, p)] = bpf.SourceRange{Allowed: 1}
+			rows.setRange(sourceRangeKey(s.number, p))
 		}
 	}
 	for _, p := range s.ranges {
 		if !slices.Contains(want, p) {
-			rows.goneRanges = append(rows.goneRanges, sourceRangeKey(s.number, p))
+			rows.dropRange(sourceRangeKey(s.number, p))
 		}
 	}
 	s.ranges = slices.Clone(want)

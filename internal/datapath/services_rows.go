@@ -54,6 +54,17 @@ func (r *serviceRows) setFrontend(key bpf.FrontendKey, row bpf.Frontend) {
 	r.goneFrontends = slices.DeleteFunc(r.goneFrontends, func(k bpf.FrontendKey) bool { return k == key })
 }
 
+// setRange plans the row of a source range, dropRange its end: whichever comes later holds.
+func (r *serviceRows) setRange(key bpf.SourceRangeKey) {
+	r.ranges[key] = bpf.SourceRange{Allowed: 1}
+	r.goneRanges = slices.DeleteFunc(r.goneRanges, func(k bpf.SourceRangeKey) bool { return k == key })
+}
+
+func (r *serviceRows) dropRange(key bpf.SourceRangeKey) {
+	delete(r.ranges, key)
+	r.goneRanges = append(r.goneRanges, key)
+}
+
 func (r *serviceRows) dropBackend(number uint32) {
 	delete(r.backends, number)
 	r.goneBackends = append(r.goneBackends, number)
