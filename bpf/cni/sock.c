@@ -2,7 +2,6 @@
 /* Translates a Service's address where a socket is told of it, once for each connection:
  * packets then go straight to the backend, and nothing has to be done to any of them.
  * Processes go on seeing the address that they asked for (getpeername, recvmsg). */
-#include "flow.h"
 #include "service.h"
 #include "sock_addr.h"
 
@@ -16,11 +15,6 @@ struct end {
 	struct address address;
 	__be16 port;
 };
-
-static __always_inline __u32 now_tick(void)
-{
-	return bpf_ktime_get_coarse_ns() >> 30;
-}
 
 static __always_inline int is_end(const struct end *e, const struct address *a, __be16 port)
 {
@@ -65,7 +59,7 @@ static __always_inline int is_own(const struct address *a)
 {
 	__u32 last = bpf_ntohl(a->word[3]);
 
-	if (is_ipv4_address(a))
+	if (is_ipv4(a))
 		return last >> 24 == 127 || last == 0;
 	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == 0 && last <= 1;
 }
@@ -77,34 +71,12 @@ static __always_inline struct frontend *frontend_of(struct bpf_sock_addr *ctx, c
 	return find_frontend(&e->address, e->port, ctx->protocol);
 }
 
-/* choose_again looks for the backend that clients of a network namespace have had. */
-static __always_inline int choose_again(const struct affinity_key *key, __u32 seconds, struct choice *c)
-{
-	struct affinity *a = bpf_map_lookup_elem(&fl_affinities, key);
-	__u32 now = now_tick();
-	struct backend *b;
-
-	if (!a || now - a->seen > (__u64)seconds * 1000000000 >> 30)
-		return 0;
-	c->number = a->backend;
-	b = bpf_map_lookup_elem(&fl_backends, &c->number);
-	if (!b)
-		return 0;
-	c->backend = *b;
-	barrier();
-	if (c->backend.pool != key->pool || !same_address(&c->backend.address, &a->address))
-		return 0;
-	a->seen = now;
-	return 1;
-}
-
 /* choose_for chooses a backend of a pool for a client. */
 static __always_inline enum choice_answer choose_for(struct bpf_sock_addr *ctx, __u32 pool, __u32 affinity, __u32 hash,
 						     struct choice *c)
 {
 	struct affinity_key key = { .pool = pool, .socket = 1 };
 	enum choice_answer answer;
-	struct affinity a = {};
 	__u64 cookie;
 
 	if (!affinity)
@@ -115,12 +87,8 @@ static __always_inline enum choice_answer choose_for(struct bpf_sock_addr *ctx, 
 	if (choose_again(&key, affinity, c))
 		return CHOICE_MADE;
 	answer = choose(pool, hash, c);
-	if (answer != CHOICE_MADE)
-		return answer;
-	a.backend = c->number;
-	a.address = c->backend.address;
-	a.seen = now_tick();
-	bpf_map_update_elem(&fl_affinities, &key, &a, BPF_ANY);
+	if (answer == CHOICE_MADE)
+		note_choice(&key, c);
 	return answer;
 }
 

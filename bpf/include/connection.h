@@ -16,6 +16,7 @@
  * the start of a write, nothing orders its end), which sends one packet to a wrong MAC
  * address. */
 #pragma once
+#include "clock.h"
 #include "config.h"
 #include "maps.h"
 #include "quick.h"
@@ -31,12 +32,6 @@
 #define LIFE_TCP_CLOSED 10
 #define LIFE_UDP_ANSWERED 280
 #define LIFE_UDP_UNANSWERED 30
-
-/* tick counts units of 2^30 ns (about 1.07 s) of the monotonic clock. */
-static __always_inline __u32 tick(void)
-{
-	return bpf_ktime_get_coarse_ns() >> 30;
-}
 
 static __always_inline void count_flow(enum flow_event event)
 {

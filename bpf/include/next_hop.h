@@ -19,11 +19,6 @@ enum hop_answer {
 	HOP_FOUND,
 };
 
-static __always_inline int is_ipv4(const struct address *a)
-{
-	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == bpf_htonl(0xffff);
-}
-
 /* ask_route fills the path's device and MAC addresses for packets from src to dst that came
  * in here, or with BPF_FIB_LOOKUP_OUTPUT for the node's own that leave by the uplink. */
 static __noinline enum hop_answer ask_route(struct __sk_buff *skb, const struct address *src,

@@ -58,6 +58,11 @@ static __always_inline void map_ipv4(struct address *a, __be32 ip)
 	a->word[3] = ip;
 }
 
+static __always_inline int is_ipv4(const struct address *a)
+{
+	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == bpf_htonl(0xffff);
+}
+
 static __always_inline void copy_address(struct address *to, const __be32 *from)
 {
 	to->word[0] = from[0];
@@ -252,7 +257,7 @@ __noinline int parse(struct __sk_buff *skb, struct packet *p)
 /* is_multicast is also true for the IPv4 broadcast address. */
 static __always_inline int is_multicast(const struct address *a)
 {
-	if (a->word[0] == 0 && a->word[1] == 0 && a->word[2] == bpf_htonl(0xffff))
+	if (is_ipv4(a))
 		return (a->word[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) || a->word[3] == 0xffffffff;
 	return (a->word[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
 }

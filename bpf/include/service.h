@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* From a virtual address and port to a backend. */
 #pragma once
+#include "clock.h"
+#include "flow.h"
 #include "maps.h"
 
 /* How often a reader that met a change half-way looks again. */
 #define CHOICE_TRIES 4
-
-static __always_inline int is_ipv4_address(const struct address *a)
-{
-	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == bpf_htonl(0xffff);
-}
 
 static __always_inline int is_node_address(const struct address *a)
 {
@@ -26,7 +23,7 @@ static __always_inline struct frontend *find_frontend(const struct address *a, _
 	if (f || !is_node_address(a))
 		return f;
 	key.address.word[0] = key.address.word[1] = key.address.word[3] = 0;
-	key.address.word[2] = is_ipv4_address(a) ? bpf_htonl(0xffff) : 0;
+	key.address.word[2] = is_ipv4(a) ? bpf_htonl(0xffff) : 0;
 	return bpf_map_lookup_elem(&fl_frontends, &key);
 }
 
@@ -69,4 +66,35 @@ static __always_inline enum choice_answer choose(__u32 pool, __u32 hash, struct 
 			return CHOICE_MADE;
 	}
 	return CHOICE_CHANGING;
+}
+
+/* choose_again finds the backend that a client had before, if it is still there and the client
+ * has not been away for longer than so many seconds. It returns whether there is one. */
+static __always_inline int choose_again(const struct affinity_key *key, __u32 seconds, struct choice *c)
+{
+	struct affinity *a = bpf_map_lookup_elem(&fl_affinities, key);
+	__u32 now = tick(), number;
+	struct backend *b;
+
+	if (!a || now - a->seen > (__u64)seconds * 1000000000 >> 30)
+		return 0;
+	number = a->backend;
+	b = bpf_map_lookup_elem(&fl_backends, &number);
+	if (!b)
+		return 0;
+	c->number = number;
+	c->backend = *b;
+	barrier();
+	if (c->backend.pool != key->pool || !same_address(&c->backend.address, &a->address))
+		return 0;
+	a->seen = now;
+	return 1;
+}
+
+/* note_choice has the client come to the same backend the next time. */
+static __always_inline void note_choice(const struct affinity_key *key, const struct choice *c)
+{
+	struct affinity a = { .backend = c->number, .seen = tick(), .address = c->backend.address };
+
+	bpf_map_update_elem(&fl_affinities, key, &a, BPF_ANY);
 }

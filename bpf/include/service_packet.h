@@ -33,44 +33,27 @@ __noinline int pick(__u32 pool, __u32 hash)
 	return w ? choose(pool, hash, &w->choice) : CHOICE_EMPTY;
 }
 
-/* pick_again chooses the backend that a client had before, if it is still there, and says
- * whether it is. Seconds are those that it may have been away for. */
+/* pick_again chooses the backend that a client had before, and says whether there is one. */
 __noinline int pick_again(__u32 pool, __u32 seconds)
 {
-	struct work *w = work();
 	struct affinity_key key = { .pool = pool };
-	struct affinity *a;
-	struct backend *b;
-	__u32 number, now = tick();
+	struct work *w = work();
 
 	if (!w)
 		return 0;
 	key.client = w->key.src;
-	a = bpf_map_lookup_elem(&fl_affinities, &key);
-	if (!a || (__s32)(now - a->seen) > (__s32)((__u64)seconds * 1000000000 >> 30))
-		return 0;
-	number = a->backend;
-	b = bpf_map_lookup_elem(&fl_backends, &number);
-	if (!b || b->pool != pool || !same_address(&b->address, &a->address))
-		return 0;
-	w->choice.backend = *b;
-	w->choice.number = number;
-	a->seen = now;
-	return 1;
+	return choose_again(&key, seconds, &w->choice);
 }
 
 __noinline int note_affinity(__u32 pool)
 {
-	struct work *w = work();
 	struct affinity_key key = { .pool = pool };
-	struct affinity a = { .seen = tick() };
+	struct work *w = work();
 
 	if (!w)
 		return 0;
 	key.client = w->key.src;
-	a.backend = w->choice.number;
-	a.address = w->choice.backend.address;
-	bpf_map_update_elem(&fl_affinities, &key, &a, BPF_ANY);
+	note_choice(&key, &w->choice);
 	return 0;
 }
 
