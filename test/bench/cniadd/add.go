@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/invoke"
 
+	"github.com/fairlead-io/fairlead/test/bench/process"
 	"github.com/fairlead-io/fairlead/test/bench/topo"
 )
 
@@ -57,7 +57,7 @@ func Measure(ctx context.Context, w *topo.World, dir, plugins string, say func(s
 	if err != nil {
 		return res, err
 	}
-	defer agent.stop()
+	defer agent.Stop()
 	for i := range Adds {
 		if i%50 == 0 {
 			say("cni_add: pods %d to %d of %d", i+1, i+50, Adds)
@@ -66,7 +66,7 @@ func Measure(ctx context.Context, w *topo.World, dir, plugins string, say func(s
 			return res, err
 		}
 		if i+1 == PodsHeld {
-			if res.AgentMiB, err = agent.residentMiB(); err != nil {
+			if res.AgentMiB, err = agent.ResidentMiB(); err != nil {
 				return res, err
 			}
 		}
@@ -75,7 +75,7 @@ func Measure(ctx context.Context, w *topo.World, dir, plugins string, say func(s
 	return res, nil
 }
 
-func prepare(ctx context.Context, w *topo.World, dir, plugins string) (ours, theirs *runtimeOf, agent *process, err error) {
+func prepare(ctx context.Context, w *topo.World, dir, plugins string) (ours, theirs *runtimeOf, agent *process.Process, err error) {
 	var machines [2]*topo.Machine
 	for i := range machines {
 		if machines[i], err = w.Machine(); err != nil {
@@ -105,7 +105,7 @@ func prepare(ctx context.Context, w *topo.World, dir, plugins string) (ours, the
 		return nil, nil, nil, err
 	}
 	if err := ours.awaitReady(ctx, agent); err != nil {
-		agent.stop()
+		agent.Stop()
 		return nil, nil, nil, err
 	}
 	return ours, theirs, agent, nil
@@ -124,7 +124,7 @@ func newRuntime(m *topo.Machine, dir, plugins, pluginFormat, path string) (*runt
 }
 
 // awaitReady waits until the agent would serve an ADD.
-func (r *runtimeOf) awaitReady(ctx context.Context, agent *process) error {
+func (r *runtimeOf) awaitReady(ctx context.Context, agent *process.Process) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWait)
 	defer cancel()
 	status := *r.conf
@@ -134,9 +134,10 @@ func (r *runtimeOf) awaitReady(ctx context.Context, agent *process) error {
 		if err == nil {
 			return nil
 		}
+		if ended := agent.Running(); ended != nil {
+			return ended
+		}
 		select {
-		case <-agent.ended:
-			return fmt.Errorf("the agent ended: %s", strings.TrimSpace(agent.stderr.String()))
 		case <-ctx.Done():
 			return fmt.Errorf("the agent was not ready after %v: %w", readyWait, err)
 		case <-time.After(readyLook):

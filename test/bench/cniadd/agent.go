@@ -11,18 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
-	"syscall"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/fairlead-io/fairlead/internal/state"
+	"github.com/fairlead-io/fairlead/test/bench/process"
 	"github.com/fairlead-io/fairlead/test/bench/topo"
 )
 
@@ -107,61 +103,11 @@ func text[T netip.Addr | netip.Prefix](list []T) []string {
 
 func podName(i int) string { return fmt.Sprint("pod-", i) }
 
-// process is a running agent.
-type process struct {
-	cmd    *exec.Cmd
-	stderr bytes.Buffer // to be read after ended
-	ended  chan struct{}
-}
-
 // startAgent runs an agent on a machine.
-func startAgent(program string, m *topo.Machine, dir, bpffs string) (*process, error) {
+func startAgent(program string, m *topo.Machine, dir, bpffs string) (*process.Process, error) {
 	cmd, err := command(program, m, dir, bpffs)
 	if err != nil {
 		return nil, fmt.Errorf("the agent's files: %w", err)
 	}
-	p := &process{cmd: cmd, ended: make(chan struct{})}
-	p.cmd.Stderr = &p.stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: a process dies with the thread that started it
-		defer close(p.ended)
-		err := unix.Setns(m.FD(), unix.CLONE_NEWNET)
-		if err == nil {
-			err = p.cmd.Start()
-		}
-		started <- err
-		if err == nil {
-			_ = p.cmd.Wait() // what it said is in stderr
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start the agent: %w", err)
-	}
-	return p, nil
-}
-
-// stop ends the agent and waits for it.
-func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
-	<-p.ended
-}
-
-// residentMiB is how much memory the agent has in use.
-func (p *process) residentMiB() (float64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, fmt.Errorf("the agent's memory: %w", err)
-	}
-	for line := range strings.Lines(string(b)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
-			if err != nil {
-				return 0, fmt.Errorf("the agent's memory: %w", err)
-			}
-			return kib / 1024, nil
-		}
-	}
-	return 0, fmt.Errorf("the agent's memory: /proc/%d/status has no VmRSS", p.cmd.Process.Pid)
+	return process.Start(m.NS, cmd)
 }

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-io/fairlead/internal/enroll"
+	"github.com/fairlead-io/fairlead/test/bench/process"
 	"github.com/fairlead-io/fairlead/test/bench/topo"
 )
 
@@ -34,7 +35,7 @@ type agent struct {
 	machine             *topo.Machine
 	bin, dir, bpffs     string
 	cgroup              string
-	controller, process *process
+	controller, process *process.Process
 }
 
 // newAgent makes the n-th such node, and starts the controller. The agent is not started.
@@ -96,12 +97,12 @@ func (a *agent) start(ctx context.Context, size int) error {
 		"--bpffs="+a.bpffs, "--cgroup-root="+a.cgroup, "--trust-bundle="+a.cluster.rootsFile(), "--token-file="+a.tokenFile(),
 		"--cni-plugin=", "--cni-bin-dir="+a.dir, "--cni-conf-dir="+a.dir, "--health="+agentAddr, "--log-level=warn")
 	cmd.Env = append(os.Environ(), "GOMEMLIMIT="+agentMemory)
-	p, err := start(a.machine.NS, cmd)
+	p, err := process.Start(a.machine.NS, cmd)
 	if err != nil {
 		return err
 	}
 	a.process = p
-	err = poll(ctx, syncWithin, 20*time.Millisecond, p.running, func() error {
+	err = poll(ctx, syncWithin, 20*time.Millisecond, p.Running, func() error {
 		m, err := a.metrics(ctx)
 		if err == nil && (m.services < size+1 || m.updates == 0) {
 			err = fmt.Errorf("%d of %d Services after %d updates", m.services, size+1, m.updates)
@@ -147,13 +148,13 @@ func (a *agent) follower() follower {
 	return follower{a.machine.Space, a.cluster.machine.Space, a.cluster.machine.Addresses[0], pause, a.running}
 }
 
-func (a *agent) running() error { return errors.Join(a.process.running(), a.controller.running()) }
+func (a *agent) running() error { return errors.Join(a.process.Running(), a.controller.Running()) }
 
 // close ends the programs. What the agent made goes with the node.
 func (a *agent) close() error {
-	for _, p := range []*process{a.process, a.controller} {
+	for _, p := range []*process.Process{a.process, a.controller} {
 		if p != nil {
-			p.stop()
+			p.Stop()
 		}
 	}
 	return os.Remove(a.cgroup)

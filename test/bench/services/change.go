@@ -38,7 +38,7 @@ var homes = [2]uint16{9001, 9002}
 func (b *Bench) Changes(ctx context.Context, n int) (map[string][]time.Duration, error) {
 	out := map[string][]time.Duration{}
 	for _, p := range b.proxies {
-		took, err := b.cluster.changes(ctx, follower{p.Client, p.Server, p.Server4, proxyPause, p.process.running}, n)
+		took, err := b.cluster.changes(ctx, follower{p.Client, p.Server, p.Server4, proxyPause, p.process.Running}, n)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Subject, err)
 		}

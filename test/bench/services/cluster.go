@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/fairlead-io/fairlead/test/bench/process"
 	"github.com/fairlead-io/fairlead/test/bench/topo"
 	"github.com/fairlead-io/fairlead/test/lab/pki"
 )
@@ -34,7 +35,7 @@ type cluster struct {
 	dir, server string
 	machine     *topo.Machine
 	client      *kubernetes.Clientset
-	processes   []*process
+	processes   []*process.Process
 }
 
 func startCluster(ctx context.Context, m *topo.Machine, dir, bin string) (*cluster, error) {
@@ -62,7 +63,7 @@ func startCluster(ctx context.Context, m *topo.Machine, dir, bin string) (*clust
 			"--enable-priority-and-fairness=false", "--profiling=false",
 		},
 	} {
-		p, err := start(m.NS, exec.Command(filepath.Join(bin, argv[0]), argv[1:]...))
+		p, err := process.Start(m.NS, exec.Command(filepath.Join(bin, argv[0]), argv[1:]...))
 		if err != nil {
 			return nil, errors.Join(err, c.close())
 		}
@@ -120,7 +121,7 @@ func (c *cluster) waitReady(ctx context.Context) error {
 
 func (c *cluster) running() error {
 	for _, p := range c.processes {
-		if err := p.running(); err != nil {
+		if err := p.Running(); err != nil {
 			return err
 		}
 	}
@@ -130,7 +131,7 @@ func (c *cluster) running() error {
 // close ends the programs, the API server before what it stores in.
 func (c *cluster) close() error {
 	for i := len(c.processes) - 1; i >= 0; i-- {
-		c.processes[i].stop()
+		c.processes[i].Stop()
 	}
 	c.processes = nil
 	return nil

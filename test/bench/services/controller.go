@@ -19,6 +19,8 @@ import (
 	"github.com/fairlead-io/fairlead/charts"
 	"github.com/fairlead-io/fairlead/controllers/controllerslice"
 	"github.com/fairlead-io/fairlead/internal/trust"
+
+	"github.com/fairlead-io/fairlead/test/bench/process"
 )
 
 // What Fairlead's programs are called, and where their objects are.
@@ -143,20 +145,20 @@ func (c *cluster) createPod(ctx context.Context, name, node string, labels map[s
 
 // startController starts Fairlead's controller beside the API server, and waits until it
 // serves the cluster's state.
-func (c *cluster) startController(ctx context.Context, bin string) (*process, error) {
+func (c *cluster) startController(ctx context.Context, bin string) (*process.Process, error) {
 	cmd := exec.Command(filepath.Join(bin, "fairlead"), "controller", "--services", "--cluster-name="+clusterName, "--cluster-pod-cidrs="+clusterPods,
 		"--namespace="+systemNamespace, "--pod-name="+controllerPod, "--ca-dir="+c.caDir(), "--health="+controllerAddr, "--log-level=warn")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig())
-	p, err := start(c.machine.NS, cmd)
+	p, err := process.Start(c.machine.NS, cmd)
 	if err != nil {
 		return nil, err
 	}
-	err = poll(ctx, upWithin, 20*time.Millisecond, p.running, func() error {
+	err = poll(ctx, upWithin, 20*time.Millisecond, p.Running, func() error {
 		_, err := get(ctx, c.machine.Space, "http://"+controllerAddr+"/readyz")
 		return err
 	})
 	if err != nil {
-		p.stop()
+		p.Stop()
 		return nil, fmt.Errorf("the controller: %w", err)
 	}
 	return p, nil

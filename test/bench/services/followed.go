@@ -55,7 +55,7 @@ func (b *Bench) follow(ctx context.Context, a *agent, n int, r *Followed) error 
 	if r.Changes, err = b.cluster.changes(ctx, a.follower(), n); err != nil {
 		return err
 	}
-	if r.ResidentMiB, err = a.process.residentMiB(); err != nil {
+	if r.ResidentMiB, err = a.process.ResidentMiB(); err != nil {
 		return err
 	}
 	b.settings.Say("traffic has followed %d changes after %v at most; the agent has %.0f MiB", n, slices.Max(r.Changes).Round(time.Millisecond), r.ResidentMiB)

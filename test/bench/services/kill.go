@@ -41,7 +41,7 @@ func (a *agent) killed(ctx context.Context, size, n int) (k Killed, err error) {
 		go func() { results <- f.connect(connecting) }()
 	}
 	for range n {
-		a.process.kill()
+		a.process.Kill()
 		began := time.Now()
 		if err = a.start(ctx, size); err != nil {
 			break

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/fairlead-io/fairlead/test/bench/process"
 	"github.com/fairlead-io/fairlead/test/bench/topo"
 )
 
@@ -24,7 +25,7 @@ type proxy struct {
 	*topo.Pair
 	mode, program, config string
 	machine               *topo.Machine
-	process               *process
+	process               *process.Process
 }
 
 func newProxy(ctx context.Context, w *topo.World, c *cluster, bin, mode string) (*proxy, error) {
@@ -64,10 +65,10 @@ func (p *proxy) restart(ctx context.Context, service netip.AddrPort) (time.Durat
 	}
 	defer echo() //nolint:errcheck // listeners
 	begin := time.Now()
-	if p.process, err = start(p.machine.NS, exec.Command(p.program, "--config="+p.config)); err != nil {
+	if p.process, err = process.Start(p.machine.NS, exec.Command(p.program, "--config="+p.config)); err != nil {
 		return 0, err
 	}
-	err = poll(ctx, syncWithin, 20*time.Millisecond, p.process.running, func() error { return reach(p.Client, service) })
+	err = poll(ctx, syncWithin, 20*time.Millisecond, p.process.Running, func() error { return reach(p.Client, service) })
 	if err != nil {
 		return 0, fmt.Errorf("%s: %s: %w", p.Subject, service, err)
 	}
@@ -77,7 +78,7 @@ func (p *proxy) restart(ctx context.Context, service netip.AddrPort) (time.Durat
 
 func (p *proxy) stop() {
 	if p.process != nil {
-		p.process.stop()
+		p.process.Stop()
 		p.process = nil
 	}
 }

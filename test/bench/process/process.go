@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package services
+// Package process runs the programs that are measured, each in a network namespace.
+//
+// It must not know what they are.
+package process
 
 import (
 	"bytes"
@@ -19,17 +22,17 @@ import (
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
 )
 
-// process is a running program.
-type process struct {
+// Process is a running program.
+type Process struct {
 	name  string
 	cmd   *exec.Cmd
 	said  bytes.Buffer // to be read after ended
 	ended chan struct{}
 }
 
-// start runs a program in a network namespace until stop.
-func start(in *netns.NS, cmd *exec.Cmd) (*process, error) {
-	p := &process{name: filepath.Base(cmd.Path), cmd: cmd, ended: make(chan struct{})}
+// Start runs a program in a network namespace until Stop. It is killed when whoever started it dies.
+func Start(in *netns.NS, cmd *exec.Cmd) (*Process, error) {
+	p := &Process{name: filepath.Base(cmd.Path), cmd: cmd, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error, 1)
@@ -51,20 +54,20 @@ func start(in *netns.NS, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// stop ends the program and waits for it.
-func (p *process) stop() {
+// Stop ends the program and waits for it.
+func (p *Process) Stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
 	<-p.ended
 }
 
-// kill ends the program as a crash would, and waits for it.
-func (p *process) kill() {
+// Kill ends the program as a crash would, and waits for it.
+func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // it may have ended by itself
 	<-p.ended
 }
 
-// residentMiB is how much memory the program has in use.
-func (p *process) residentMiB() (float64, error) {
+// ResidentMiB is how much memory the program has in use.
+func (p *Process) ResidentMiB() (float64, error) {
 	file := fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -79,8 +82,8 @@ func (p *process) residentMiB() (float64, error) {
 	return 0, fmt.Errorf("memory of %s: %s has no VmRSS", p.name, file)
 }
 
-// running returns an error with the last that the program said when it ended by itself.
-func (p *process) running() error {
+// Running returns an error with the last that the program said when it ended by itself.
+func (p *Process) Running() error {
 	select {
 	case <-p.ended:
 		const tail = 1500
