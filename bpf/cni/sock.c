@@ -57,11 +57,7 @@ static __always_inline void set6(struct bpf_sock_addr *ctx, const struct end *e)
  * the unspecified address, by which the kernel connects to loopback. */
 static __always_inline int is_own(const struct address *a)
 {
-	__u32 last = bpf_ntohl(a->word[3]);
-
-	if (is_ipv4(a))
-		return last >> 24 == 127 || last == 0;
-	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == 0 && last <= 1;
+	return is_loopback(a) || is_unspecified(a);
 }
 
 static __always_inline struct frontend *frontend_of(struct bpf_sock_addr *ctx, const struct end *e)

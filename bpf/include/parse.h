@@ -262,6 +262,18 @@ static __always_inline int is_multicast(const struct address *a)
 	return (a->word[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
 }
 
+static __always_inline int is_loopback(const struct address *a)
+{
+	if (is_ipv4(a))
+		return (a->word[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return a->word[0] == 0 && a->word[1] == 0 && a->word[2] == 0 && a->word[3] == bpf_htonl(1);
+}
+
+static __always_inline int is_unspecified(const struct address *a)
+{
+	return a->word[3] == 0 && (is_ipv4(a) || (a->word[0] == 0 && a->word[1] == 0 && a->word[2] == 0));
+}
+
 static __always_inline int is_link_local6(const struct address *a)
 {
 	return (a->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);

@@ -148,7 +148,9 @@ __noinline int start(struct __sk_buff *skb)
 	struct range *from;
 	__u32 pool, affinity, hash, flags;
 
-	if (!w || !may_start(w))
+	/* The loopback's addresses are for the node's own processes: the stack drops packets
+	 * to them that come from elsewhere. */
+	if (!w || !may_start(w) || is_loopback(&w->key.dst))
 		return UNDECIDED;
 	from = outside ? lookup_range(&w->key.src) : 0;
 	if (from && THIS_HOOK == HOOK_FROM_OVERLAY)
