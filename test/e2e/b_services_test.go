@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -106,14 +107,41 @@ func TestBServersRestartedUnderRequests(t *testing.T) {
 		})
 	}
 
+	before := webServers(t, alpha)
 	loads := startRequests(t, alpha, clients, rate, "kept", "new")
 	restartWeb(t, alpha)
 	rolledOut(t, alpha)
+	after := webServers(t, alpha)
 	for name, r := range stopRequests(t, loads) {
-		if r.Failed > 0 || len(r.Servers) < 11 {
-			t.Errorf("%s: %d of %d failed, %d servers answered (want more than 10, since all were replaced): %v", name, r.Failed, r.Sent, len(r.Servers), r.Errors)
+		// Kept connections are few, so not all servers need have answered; but some of those
+		// that are gone and some of those that replaced them have.
+		if r.Failed > 0 || !answered(r, before) || !answered(r, after) {
+			t.Errorf("%s: %d of %d failed (%v); of %v answered, want some of %v and, once they were replaced, of %v",
+				name, r.Failed, r.Sent, r.Errors, r.Servers, before, after)
 		}
 	}
+}
+
+// webServers returns the names of the web servers' pods that are to stay.
+func webServers(t *testing.T, cluster string) []string {
+	t.Helper()
+	var pods corev1.PodList
+	err := clientOf(t, cluster).List(within(t, time.Minute), &pods, client.InNamespace(testkit.LoadNamespace), client.MatchingLabels{"app": testkit.WebName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, p := range pods.Items {
+		if p.DeletionTimestamp == nil {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// answered says whether one of some servers answered a request.
+func answered(r requests.Result, servers []string) bool {
+	return slices.ContainsFunc(servers, func(name string) bool { return r.Servers[name] > 0 })
 }
 
 // startRequests has each client send requests by connections of each kind, at a rate of all
