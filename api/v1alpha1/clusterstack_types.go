@@ -97,8 +97,8 @@ type ClusterStackStatus struct {
 	Nodes NodeCounts `json:"nodes,omitempty"`
 
 	// conditions: Ready, Connected, Trusted, Released, RolledOut; KubeProxyRemoved while
-	// Fairlead balances Services; Uninstalled while the object is deleted; Reconciling and
-	// Stalled while they are True.
+	// Fairlead balances Services; Uninstalled while the object is deleted;
+	// ServiceMapsNearlyFull, Reconciling and Stalled while they are True.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

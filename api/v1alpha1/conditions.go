@@ -38,6 +38,9 @@ const (
 	// ConditionKubeProxyRemoved is True when the cluster has no kube-proxy. It is there
 	// only while Fairlead balances the cluster's Services.
 	ConditionKubeProxyRemoved = "KubeProxyRemoved"
+	// ConditionServiceMapsNearlyFull is True, and else not there, while nodes have little
+	// room left for Services: what finds none is refused. NodeNetworks have it, too.
+	ConditionServiceMapsNearlyFull = "ServiceMapsNearlyFull"
 	// ConditionUninstalled shows how far the removal of a deleted ClusterStack is.
 	ConditionUninstalled = "Uninstalled"
 )
@@ -65,6 +68,10 @@ const (
 	// ReasonDeleting says that the object is being deleted.
 	ReasonDeleting = "Deleting"
 )
+
+// ReasonLittleRoom is the reason of ServiceMapsNearlyFull: the message names the maps, and the
+// fields of the configuration that make room in them.
+const ReasonLittleRoom = "LittleRoom"
 
 // Reasons of NetworkStack.
 const (

@@ -34,7 +34,7 @@ type NodeNetworkStatus struct {
 	// conditions: Connected (the agent holds a subscription), Accepted (the Node
 	// object can be used as it is), Synced (the agent has acknowledged everything
 	// that is wanted), Ready (all of them); ServicesReady (the agent balances Services)
-	// while the cluster's agents do that.
+	// while the cluster's agents do that; ServiceMapsNearlyFull while it is True.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -6,9 +6,10 @@
 #include "work.h"
 
 /* Ports that tell one client of a backend from others, where several have one source. The
- * kernel gives sockets other ones (net.ipv4.ip_local_port_range). */
-#define FIRST_PORT 61000
-#define PORT_COUNT (65536 - FIRST_PORT)
+ * kernel gives sockets other ones (net.ipv4.ip_local_port_range), as package masquerade does
+ * with the router's address; node ports begin behind them. */
+#define FIRST_PORT 1024
+#define PORT_COUNT 28224
 
 /* How many ports are tried, and in which steps: each client's own, or clients would queue up
  * behind each other's ports. PORT_COUNT is divided by 2, 3 and 7, so that steps of one more

@@ -112,6 +112,24 @@ func (s *story) serves(node string, status metav1.ConditionStatus) {
 	}).Should(Succeed())
 }
 
+// crowded plays the cluster's controller: a node's agent has little room left, or enough ("").
+func (s *story) crowded(node, words string) {
+	s.t.Helper()
+	n := &v1alpha1.NodeNetwork{}
+	s.Eventually(func() error {
+		if err := work.Client.Get(s.ctx, client.ObjectKey{Name: node}, n); err != nil {
+			return err
+		}
+		meta.RemoveStatusCondition(&n.Status.Conditions, v1alpha1.ConditionServiceMapsNearlyFull)
+		if words != "" {
+			meta.SetStatusCondition(&n.Status.Conditions, metav1.Condition{
+				Type: v1alpha1.ConditionServiceMapsNearlyFull, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonLittleRoom, Message: words,
+			})
+		}
+		return work.Client.Status().Update(s.ctx, n)
+	}).Should(Succeed())
+}
+
 // replaces sets spec.cni.kubeProxyReplacement of alpha's ClusterStack.
 func (s *story) replaces(is v1alpha1.KubeProxyReplacement) {
 	s.t.Helper()
@@ -173,6 +191,15 @@ func TestKubeProxyGoesWhenEveryNodeBalancesServices(t *testing.T) {
 	s.Expect(s.skipped()).To(BeTrue())
 	s.Eventually(s.condition("alpha", v1alpha1.ConditionReady)).Should(HavePrefix("True/AllNodesAcknowledged"))
 	s.Expect(work.Client.Get(s.ctx, client.ObjectKey{Namespace: "kube-system", Name: "kube-proxy"}, &corev1.ConfigMap{})).To(Succeed())
+
+	// What comes near to the end of a map is told, and takes nothing from being ready.
+	room := s.condition("alpha", v1alpha1.ConditionServiceMapsNearlyFull)
+	none := room()
+	s.crowded("n2", "backends: raise it")
+	s.Eventually(room).Should(Equal("True/LittleRoom: 1 of 2 nodes have little room left for Services; which: n2; the first says: backends: raise it"))
+	s.Expect(s.condition("alpha", v1alpha1.ConditionReady)()).To(HavePrefix("True/AllNodesAcknowledged"))
+	s.crowded("n2", "")
+	s.Eventually(room).Should(Equal(none))
 	s.Eventually(func() (notes []string) {
 		var list eventsv1.EventList
 		s.Expect(hub.Client.List(s.ctx, &list, client.InNamespace(s.ns))).To(Succeed())

@@ -37,8 +37,11 @@ type verdict struct {
 	done   bool
 	// unserved are the nodes whose agents do not balance Services (yet).
 	unserved []string
-	reason   string
-	message  string
+	// crowded are the nodes with little room left for Services, room what the first one says.
+	crowded []string
+	room    string
+	reason  string
+	message string
 }
 
 // observeRollout reads what runs in the cluster and reports it.
@@ -79,6 +82,8 @@ func (r *Reconciler) observeRollout(ctx context.Context, s *scope) error {
 	s.rollout = v
 	s.cs.Status.Nodes = v.counts
 	s.set(v1alpha1.ConditionRolledOut, v.done, v.reason, v.message)
+	s.setAbnormal(v1alpha1.ConditionServiceMapsNearlyFull, len(v.crowded) > 0, v1alpha1.ReasonLittleRoom, fmt.Sprintf(
+		"%d of %d nodes have little room left for Services%s; the first says: %s", len(v.crowded), len(o.nodes), named("which", v.crowded), v.room))
 	return nil
 }
 
@@ -90,6 +95,9 @@ func (o *rollout) assess() verdict {
 		n := o.networks[name]
 		if n == nil || !meta.IsStatusConditionTrue(n.Status.Conditions, v1alpha1.ConditionServicesReady) {
 			v.unserved = append(v.unserved, name)
+		}
+		if n != nil {
+			v.crowd(name, meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionServiceMapsNearlyFull))
 		}
 		switch {
 		case n == nil:
@@ -123,6 +131,17 @@ func (o *rollout) assess() verdict {
 		v.done, v.reason, v.message = true, v1alpha1.ReasonAllNodesAcknowledged, progress
 	}
 	return v
+}
+
+// crowd takes into account what a node says of its room.
+func (v *verdict) crowd(node string, c *metav1.Condition) {
+	if c == nil || c.Status != metav1.ConditionTrue {
+		return
+	}
+	if len(v.crowded) == 0 {
+		v.room = c.Message
+	}
+	v.crowded = append(v.crowded, node)
 }
 
 // rolledOut says that every pod of a DaemonSet is of its newest template and available.

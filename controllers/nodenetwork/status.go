@@ -68,6 +68,7 @@ func next(old v1alpha1.NodeNetworkStatus, f facts) v1alpha1.NodeNetworkStatus {
 	setAccepted(&out, f)
 	setSynced(&out, f)
 	setServicesReady(&out, f)
+	setNearlyFull(&out, f)
 	setReady(&out, f)
 	return out
 }
@@ -151,6 +152,20 @@ func setServicesReady(s *v1alpha1.NodeNetworkStatus, f facts) {
 			"The agent has not acknowledged all Services since it subscribed")
 	default:
 		set(s, f, v1alpha1.ConditionServicesReady, metav1.ConditionTrue, v1alpha1.ReasonServicesInForce, "The agent balances all Services")
+	}
+}
+
+// setNearlyFull keeps the condition while the agent says so. Of one that is away nothing newer
+// is known.
+func setNearlyFull(s *v1alpha1.NodeNetworkStatus, f facts) {
+	switch {
+	case !f.services:
+		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionServiceMapsNearlyFull)
+	case f.local == nil || !f.local.Connected:
+	case f.local.LittleRoom == "":
+		meta.RemoveStatusCondition(&s.Conditions, v1alpha1.ConditionServiceMapsNearlyFull)
+	default:
+		set(s, f, v1alpha1.ConditionServiceMapsNearlyFull, metav1.ConditionTrue, v1alpha1.ReasonLittleRoom, f.local.LittleRoom)
 	}
 }
 

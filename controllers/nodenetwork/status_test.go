@@ -81,6 +81,36 @@ func TestWhoWritesWhat(t *testing.T) {
 	}
 }
 
+// TestLittleRoomIsACondition: as long as the agent says so; of one that is away nothing newer is
+// known.
+func TestLittleRoomIsACondition(t *testing.T) {
+	crowded, gone := connectedAs("d", "d"), connectedAs("d", "d")
+	crowded.LittleRoom, gone.Connected = "backends: raise it", false
+	s := was("me")
+	for _, step := range []struct {
+		name     string
+		local    *serve.NodeStatus
+		services bool
+		want     string
+	}{
+		{"with room", connectedAs("d", "d"), true, ""},
+		{"crowded", crowded, true, crowded.LittleRoom},
+		{"away", gone, true, crowded.LittleRoom},
+		{"with room again", connectedAs("d", "d"), true, ""},
+		{"crowded again", crowded, true, crowded.LittleRoom},
+		{"without Services", crowded, false, ""},
+	} {
+		s = next(s, facts{self: "me", now: now, local: step.local, hasModel: true, services: step.services})
+		got := ""
+		if c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionServiceMapsNearlyFull); c != nil {
+			got = c.Message
+		}
+		if got != step.want {
+			t.Errorf("%s: the condition says %q, want %q", step.name, got, step.want)
+		}
+	}
+}
+
 func TestServicesAreReadyOnceAllWereHeard(t *testing.T) {
 	heard := func(wanted, acked string, refused []serve.Refusal, types ...string) *serve.NodeStatus {
 		s := connectedAs(wanted, acked, refused...)

@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
 	"github.com/fairlead-io/fairlead/internal/agent/node"
 	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
+	"github.com/fairlead-io/fairlead/internal/agent/readiness"
 	"github.com/fairlead-io/fairlead/internal/agent/service"
 	"github.com/fairlead-io/fairlead/internal/agent/servicehealth"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
@@ -73,7 +74,7 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	announcer := announce.New(announce.Config{Node: cfg.NodeName, DevicesOf: watch.DevicesOf, Log: log})
 	stream, err := agentsync.New(agentsync.Config{
 		NodeName: cfg.NodeName, ClusterName: cfg.ClusterName, AgentVersion: version.Version,
-		StateDir: cfg.StateDir, TokenFile: cfg.TokenFile, RootsFile: cfg.TrustFile, Log: log,
+		StateDir: cfg.StateDir, TokenFile: cfg.TokenFile, RootsFile: cfg.TrustFile, LittleRoom: serviceMetrics.room.words, Log: log,
 	}, announcing{nd, announcer})
 	if err != nil {
 		return err
@@ -104,6 +105,7 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	g.Go(func() error { return announcer.Run(ctx) })
 	if cfg.Services {
 		g.Go(func() error { return succeedKubeProxy(ctx, nd, log) })
+		g.Go(func() error { return readiness.Run(ctx, localReadiness(cfg.NodeName, kube, stream, nd, log)) })
 	}
 	g.Go(func() error { return watchMachine(ctx, nd, paths, announcer, log) })
 	log.Info("the agent runs", "node", cfg.NodeName, "version", version.Version, "socket", cfg.Socket)

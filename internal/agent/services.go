@@ -10,10 +10,13 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/rest"
 
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
 	"github.com/fairlead-io/fairlead/internal/agent/node"
+	"github.com/fairlead-io/fairlead/internal/agent/readiness"
 	"github.com/fairlead-io/fairlead/internal/agent/service"
+	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
 )
 
 // podWatcher tells the Services of this node's pods.
@@ -47,6 +50,19 @@ func (w podWatcher) Removed(ctx context.Context, r endpoint.Record) {
 	}
 }
 
+// localReadiness has the node's own pods count for Services while no controller answers.
+func localReadiness(name string, kube *rest.Config, stream *agentsync.Client, nd *node.Node, log *slog.Logger) readiness.Config {
+	return readiness.Config{
+		Kube: kube, Node: name, Log: log,
+		Connected: func() bool { return stream.Status().Connected },
+		Set: func(ctx context.Context, pods readiness.Pods) {
+			if err := nd.SetReadiness(ctx, pods); err != nil {
+				log.Warn("pods of this node became ready, or did not stay so, and not all Services follow", "error", err)
+			}
+		},
+	}
+}
+
 var (
 	servicesDesc   = prometheus.NewDesc("fairlead_agent_services", "Services that this node knows.", nil, nil)
 	backendsDesc   = prometheus.NewDesc("fairlead_agent_service_endpoints", "Endpoints of Services that this node knows.", nil, nil)
@@ -58,12 +74,12 @@ var (
 type serviceMetrics struct {
 	node    *node.Node
 	dp      *datapathHolder
-	room    serviceRoom
+	room    *serviceRoom
 	applied *prometheus.HistogramVec
 }
 
 func newServiceMetrics(n *node.Node, dp *datapathHolder, log *slog.Logger) *serviceMetrics {
-	return &serviceMetrics{node: n, dp: dp, room: serviceRoom{log: log, said: map[string]bool{}}, applied: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	return &serviceMetrics{node: n, dp: dp, room: newServiceRoom(log), applied: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "fairlead_agent_service_update_seconds",
 		Help:    "Time that a change of Services took to be in force.",
 		Buckets: []float64{.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .5, 2},

@@ -113,6 +113,7 @@ func (d *Datapath) masqueradeRules() masquerade.Rules {
 	node := d.plan.node
 	rules := masquerade.Rules{
 		Tunnel:     TunnelDevice,
+		Router:     d.plan.gateways,
 		Cluster:    slices.Concat(node.PodCIDRs, node.ClusterPodCIDRs),
 		Exceptions: d.opts.MasqueradeExceptions,
 	}

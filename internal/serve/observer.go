@@ -13,6 +13,8 @@ type NodeStatus struct {
 	// AgentVersion is what the subscriber reported in its first request.
 	AgentVersion string
 	Connected    bool
+	// LittleRoom says which of the subscriber's maps are nearly full, in its words; empty: none.
+	LittleRoom string
 	// Wanted is the digest over everything that the subscriber should hold;
 	// Acknowledged over everything that it has acknowledged. It is in sync when they are equal.
 	Wanted, Acknowledged string
@@ -29,7 +31,7 @@ func (s NodeStatus) Synced() bool { return s.Connected && s.Wanted == s.Acknowle
 
 func (s NodeStatus) equal(o NodeStatus) bool {
 	return s.Node == o.Node && s.AgentVersion == o.AgentVersion && s.Connected == o.Connected &&
-		s.Wanted == o.Wanted && s.Acknowledged == o.Acknowledged && slices.Equal(s.Heard, o.Heard) &&
+		s.LittleRoom == o.LittleRoom && s.Wanted == o.Wanted && s.Acknowledged == o.Acknowledged && slices.Equal(s.Heard, o.Heard) &&
 		slices.EqualFunc(s.Refusals, o.Refusals, func(a, b Refusal) bool {
 			return a.Type == b.Type && a.Name == b.Name && a.Version == b.Version && a.Message == b.Message
 		})

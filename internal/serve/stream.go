@@ -41,6 +41,7 @@ type stream struct {
 
 	started bool // the first request was accepted
 	version string
+	room    string   // what the subscriber said of it last
 	order   []string // types in the order of their subscription
 	subs    map[string]*subscription
 	nonce   uint64
@@ -154,6 +155,9 @@ func (st *stream) handle(req *discovery.DeltaDiscoveryRequest) error {
 		if err := st.start(req.GetNode()); err != nil {
 			return err
 		}
+	}
+	if room, ok := state.ReportedRoom(req.GetNode()); ok {
+		st.room = clean(room, maxMessage)
 	}
 	typeURL := req.GetTypeUrl()
 	if typeURL == "" {
@@ -320,7 +324,7 @@ func (st *stream) encode(sub *subscription, b *batch) *discovery.DeltaDiscoveryR
 // status is the stream's node as it stands now.
 func (st *stream) status(connected bool) NodeStatus {
 	s := NodeStatus{
-		Node: st.peer.Node, AgentVersion: st.version, Connected: connected,
+		Node: st.peer.Node, AgentVersion: st.version, Connected: connected, LittleRoom: st.room,
 		Wanted: st.server.store.wanted(st.peer.Node),
 	}
 	var acked digest

@@ -93,18 +93,7 @@ func TestBServersRestartedUnderRequests(t *testing.T) {
 	rolledOut(t, alpha)
 	clients := webClients(t, alpha, ends)
 	for _, c := range clients {
-		eventually(t, 20*time.Second, c.name+" answers", func(ctx context.Context) error {
-			r, err := lab.StartRequests(ctx, alpha, c.pod, requests.Config{Server: c.to, Rate: 50, Fresh: true})
-			if err != nil {
-				return err
-			}
-			time.Sleep(200 * time.Millisecond)
-			result, err := r.Stop()
-			if err == nil && (result.Failed > 0 || result.Sent == 0) {
-				err = fmt.Errorf("%+v", result)
-			}
-			return err
-		})
+		eventually(t, 20*time.Second, c.name+" answers", func(ctx context.Context) error { return answers(ctx, alpha, c.pod, c.to) })
 	}
 
 	before := webServers(t, alpha)
@@ -176,6 +165,20 @@ func stopRequests(t *testing.T, loads map[string]*testkit.Requests) map[string]r
 		results[name] = r
 	}
 	return results
+}
+
+// answers asks a server for a moment.
+func answers(ctx context.Context, cluster, pod, to string) error {
+	r, err := lab.StartRequests(ctx, cluster, pod, requests.Config{Server: to, Rate: 50, Fresh: true})
+	if err != nil {
+		return err
+	}
+	time.Sleep(200 * time.Millisecond)
+	result, err := r.Stop()
+	if err == nil && (result.Failed > 0 || result.Sent == 0) {
+		err = fmt.Errorf("%+v", result)
+	}
+	return err
 }
 
 // restartWeb gives the web Deployment another template, as kubectl rollout restart does.

@@ -213,6 +213,12 @@ func (n *Node) PodGone(ctx context.Context, addresses []netip.Addr) error {
 	return n.services.change(ctx, func(s *services) { s.engine.PodGone(addresses) })
 }
 
+// SetReadiness says how ready the pods of this node are, while no controller does; nil: the
+// controllers do again.
+func (n *Node) SetReadiness(ctx context.Context, pods map[netip.Addr]service.Readiness) error {
+	return n.services.change(ctx, func(s *services) { s.engine.SetReadiness(pods) })
+}
+
 // SetHostPorts says which ports of the node are a pod's; none removes them.
 func (n *Node) SetHostPorts(ctx context.Context, key string, ports []service.HostPort) error {
 	return n.services.change(ctx, func(s *services) { s.engine.SetHostPorts(key, ports) })

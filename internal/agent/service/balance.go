@@ -14,9 +14,10 @@ import (
 // candidate is an endpoint at one port of a Service.
 type candidate struct {
 	*endpoint
-	port  uint16
-	ready bool
-	local bool
+	port uint16
+	// conditions are the endpoint's, as they are known here.
+	ready, serving, terminating bool
+	local                       bool
 }
 
 // candidates are the endpoints of a family at a port of a Service, sorted, each address and
@@ -33,7 +34,13 @@ func (e *Engine) candidates(name string, s *service, p *state.ServicePort, v4 bo
 			if one.address.Is4() != v4 || e.gone[one.address] {
 				continue
 			}
-			out = append(out, candidate{one, number, one.ready || s.msg.GetPublishNotReady(), one.node != "" && one.node == e.node})
+			local := one.node != "" && one.node == e.node
+			now := one.conditions(nil)
+			if local {
+				now = one.conditions(e.readiness)
+			}
+			now.ready = now.ready || s.msg.GetPublishNotReady()
+			out = append(out, candidate{one, number, now.ready, now.serving, now.terminating, local})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b candidate) int {

@@ -17,15 +17,16 @@ import (
 type Engine struct {
 	node, zone string
 
-	services  map[string]*service   // by "namespace/name"
-	slices    map[string]*slice     // by "namespace/slicename"
-	byService map[string][]*slice   // the slices of a Service
-	hostPorts map[string][]HostPort // by attachment
-	gone      map[netip.Addr]bool   // of pods of this node that are no more
-	used      map[string][]used     // by the names of Services in force
-	dirty     map[string]bool       // names of Services to decide anew
-	names     map[string]string     // interned
-	health    map[string]int        // local endpoints of Services with a healthCheckNodePort
+	services  map[string]*service      // by "namespace/name"
+	slices    map[string]*slice        // by "namespace/slicename"
+	byService map[string][]*slice      // the slices of a Service
+	hostPorts map[string][]HostPort    // by attachment
+	gone      map[netip.Addr]bool      // of pods of this node that are no more
+	readiness map[netip.Addr]Readiness // of pods of this node, in place of what slices say
+	used      map[string][]used        // by the names of Services in force
+	dirty     map[string]bool          // names of Services to decide anew
+	names     map[string]string        // interned
+	health    map[string]int           // local endpoints of Services with a healthCheckNodePort
 	endpoints int
 }
 
@@ -273,6 +274,42 @@ func (e *Engine) PodGone(addresses []netip.Addr) {
 			delete(e.gone, a.Unmap())
 		}
 	}
+}
+
+// Readiness is what is known of a pod of this node otherwise than by EndpointSlices.
+type Readiness struct {
+	// Serving: its condition Ready is True. Terminating: it is to be deleted.
+	Serving, Terminating bool
+}
+
+// SetReadiness says how ready the pods of this node are, whatever the slices say of those that
+// they have; nil: what the slices say holds again.
+func (e *Engine) SetReadiness(pods map[netip.Addr]Readiness) {
+	before := e.readiness
+	e.readiness = pods
+	for name, list := range e.byService {
+		for _, s := range list {
+			for i := range s.endpoints {
+				one := &s.endpoints[i]
+				if one.node == e.node && one.conditions(before) != one.conditions(pods) {
+					e.dirty[name] = true
+				}
+			}
+		}
+	}
+}
+
+// conditions are those of an endpoint.
+type conditions struct{ ready, serving, terminating bool }
+
+// conditions are what the slice says, or what is known of the pod. Ready follows from the
+// other two as in EndpointSlices.
+func (o *endpoint) conditions(pods map[netip.Addr]Readiness) conditions {
+	r, known := pods[o.address]
+	if !known {
+		return conditions{o.ready, o.serving, o.terminating}
+	}
+	return conditions{r.Serving && !r.Terminating, r.Serving, r.Terminating}
 }
 
 // Take returns what has changed since the last call; all there is when complete is set.

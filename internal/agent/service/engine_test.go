@@ -119,6 +119,37 @@ func TestAPodThatIsGone(t *testing.T) {
 	}
 }
 
+// What is known of this node's pods counts, and no other's: until the slices' word holds again.
+func TestReadinessOfThisNodesPods(t *testing.T) {
+	at := netip.MustParseAddr
+	e := engine(t, web(nil), slicesOf("10.0.0.1 ready node=n1", "10.0.0.2 ready node=n2", "10.0.0.3 node=n1", "10.0.0.4 ready"))
+	e.Take(true)
+	for _, step := range []struct {
+		name string
+		pods map[netip.Addr]Readiness
+		want string // "": nothing changes
+	}{
+		{"as it was told", map[netip.Addr]Readiness{at("10.0.0.1"): {Serving: true}, at("10.0.0.3"): {}}, ""},
+		{"the other way round", map[netip.Addr]Readiness{at("10.0.0.1"): {}, at("10.0.0.3"): {Serving: true}},
+			"10.0.0.2:8080 10.0.0.3:8080 10.0.0.4:8080 | 10.0.0.2:8080 10.0.0.3:8080 10.0.0.4:8080"},
+		{"of pods of others", map[netip.Addr]Readiness{at("10.0.0.1"): {}, at("10.0.0.2"): {}, at("10.0.0.3"): {Serving: true}, at("10.0.0.4"): {}}, ""},
+		{"terminating", map[netip.Addr]Readiness{at("10.0.0.3"): {Serving: true, Terminating: true}},
+			"10.0.0.1:8080 10.0.0.2:8080 10.0.0.4:8080 | 10.0.0.1:8080 10.0.0.2:8080 10.0.0.4:8080"},
+		{"that is not there", map[netip.Addr]Readiness{at("10.0.0.1"): {}, at("10.0.0.9"): {Serving: true}},
+			"10.0.0.2:8080 10.0.0.4:8080 | 10.0.0.2:8080 10.0.0.4:8080"},
+		{"none", nil, "10.0.0.1:8080 10.0.0.2:8080 10.0.0.4:8080 | 10.0.0.1:8080 10.0.0.2:8080 10.0.0.4:8080"},
+	} {
+		e.SetReadiness(step.pods)
+		u := e.Take(false)
+		if step.want == "" && len(u.Set) == 0 {
+			continue
+		}
+		if got := frontend(t, u, datapath.FrontendClusterIP, "10.96.0.1"); got != step.want {
+			t.Errorf("%s: %q, want %q", step.name, got, step.want)
+		}
+	}
+}
+
 func TestWhatFailedIsTakenAgain(t *testing.T) {
 	e := engine(t, web(nil), slicesOf("10.0.0.1 ready"))
 	e.Take(true)
@@ -189,9 +220,13 @@ func TestChangesAddUp(t *testing.T) {
 		inForce := map[string]datapath.Service{}
 		services, slicesNow := map[string]*state.Service{}, map[string]*state.ServiceEndpoints{}
 		zone := ""
+		var pods map[netip.Addr]Readiness
 		for range 40 {
 			name := fmt.Sprint("s", random.IntN(3))
-			switch random.IntN(8) {
+			switch random.IntN(9) {
+			case 8:
+				pods = someReadiness(random)
+				e.SetReadiness(pods)
 			case 0:
 				delete(services, "default/"+name)
 				e.RemoveService("default/" + name)
@@ -226,6 +261,7 @@ func TestChangesAddUp(t *testing.T) {
 		bring(inForce, e.Take(false))
 		fresh := New("n1")
 		fresh.SetZone(zone)
+		fresh.SetReadiness(pods)
 		for _, name := range slices.Sorted(maps.Keys(services)) {
 			if err := fresh.SetService(services[name]); err != nil {
 				t.Fatal(err)
@@ -255,6 +291,20 @@ func someEndpoints(random *rand.Rand) (out []string) {
 		out = append(out, words)
 	}
 	return out
+}
+
+// someReadiness is what is known of some pods; nil: of none.
+func someReadiness(random *rand.Rand) map[netip.Addr]Readiness {
+	if random.IntN(3) == 0 {
+		return nil
+	}
+	pods := map[netip.Addr]Readiness{}
+	for i := range 5 {
+		if random.IntN(2) == 0 {
+			pods[netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})] = Readiness{Serving: random.IntN(2) == 0, Terminating: random.IntN(3) == 0}
+		}
+	}
+	return pods
 }
 
 // bring does what the datapath does with an update.

@@ -101,6 +101,34 @@ func TestFailoverResendsNothing(t *testing.T) {
 	}
 }
 
+// TestLittleRoomIsTold: with the next acknowledgement, and to each controller that comes after.
+func TestLittleRoomIsTold(t *testing.T) {
+	c := newCluster(t)
+	one := c.controller(clusterName, "127.0.0.1:0")
+	resources := content(t)
+	one.fill(resources...)
+	a := c.agent(t.TempDir(), newNode(), one.address)
+	a.until("a complete state", complete)
+	told := func(r *controller, want string) func() bool {
+		return func() bool { s := r.server.Statuses(); return len(s) == 1 && s[0].Synced() && s[0].LittleRoom == want }
+	}
+	eventually(t, "in sync, with room", told(one, ""))
+
+	words := "backends: raise it"
+	for i, say := range []string{words, "", words} {
+		c.littleRoom.Store(&say)
+		resources[2] = peer(t, "n2", fmt.Sprintf("10.0.%d.0/24", 30+i))
+		one.fill(resources...)
+		eventually(t, fmt.Sprintf("told %q", say), told(one, say))
+	}
+
+	two := c.controller(clusterName, "127.0.0.1:0")
+	two.fill(resources...)
+	a.client.SetAddresses([]string{two.address})
+	one.kill()
+	eventually(t, "told to the other replica", told(two, words))
+}
+
 func TestStartWithoutController(t *testing.T) {
 	c := newCluster(t)
 	ctl := c.controller(clusterName, "127.0.0.1:0")

@@ -28,6 +28,9 @@ type Config struct {
 	// RootsFile is the PEM bundle that controllers' certificates must chain to. It
 	// is read again for every connection.
 	RootsFile string
+	// LittleRoom says which of the node's maps are nearly full, in words for people, which
+	// the controller is told with the next acknowledgement; nil or empty: none is.
+	LittleRoom func() string
 	// Log receives what happens to the stream and the certificate.
 	Log *slog.Logger
 
@@ -62,6 +65,9 @@ func (c *Config) complete() error {
 	setDefault(&c.Keepalive, 10*time.Second)
 	setDefault(&c.SaveInterval, 200*time.Millisecond)
 	setDefault(&c.SyncInterval, 5*time.Second)
+	if c.LittleRoom == nil {
+		c.LittleRoom = func() string { return "" }
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

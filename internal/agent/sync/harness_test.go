@@ -45,6 +45,8 @@ type cluster struct {
 	// refuse, when set, is what the API server says of every token.
 	refuse  atomic.Pointer[error]
 	reviews atomic.Int32
+	// littleRoom is what agents say of their maps.
+	littleRoom atomic.Pointer[string]
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -241,6 +243,12 @@ func (c *cluster) config(dir string) sync.Config {
 	return sync.Config{
 		NodeName: nodeName, ClusterName: clusterName, AgentVersion: "v1", StateDir: filepath.Join(dir, "state"),
 		TokenFile: token, RootsFile: roots,
+		LittleRoom: func() string {
+			if words := c.littleRoom.Load(); words != nil {
+				return *words
+			}
+			return ""
+		},
 		MaxRetry: 300 * time.Millisecond, SaveInterval: time.Millisecond,
 	}
 }

@@ -96,7 +96,8 @@ func (c *Client) stream(ctx context.Context, address string) (answered bool, err
 	if err != nil {
 		return false, err
 	}
-	if err := c.subscribe(ads); err != nil {
+	told := c.cfg.LittleRoom()
+	if err := c.subscribe(ads, told); err != nil {
 		return false, err
 	}
 	for {
@@ -109,13 +110,13 @@ func (c *Client) stream(ctx context.Context, address string) (answered bool, err
 			c.cfg.Log.Info("following a controller", "controller", address)
 			c.setStatus(true, address, nil)
 		}
-		if err := c.answer(ctx, ads, r); err != nil {
+		if err := c.answer(ctx, ads, r, &told); err != nil {
 			return answered, err
 		}
 	}
 }
 
-func (c *Client) subscribe(ads discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient) error {
+func (c *Client) subscribe(ads discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, littleRoom string) error {
 	h := c.current()
 	for i, typeURL := range state.AgentTypes {
 		versions := h.versions(typeURL)
@@ -128,10 +129,7 @@ func (c *Client) subscribe(ads discovery.AggregatedDiscoveryService_DeltaAggrega
 			InitialResourceVersions: versions,
 		}
 		if i == 0 {
-			req.Node = &core.Node{
-				Id: c.cfg.NodeName, Cluster: c.cfg.ClusterName, UserAgentName: userAgent,
-				UserAgentVersionType: &core.Node_UserAgentVersion{UserAgentVersion: c.cfg.AgentVersion},
-			}
+			req.Node = c.self(littleRoom)
 		}
 		if err := ads.Send(req); err != nil {
 			return sendError(ads, err)
@@ -140,9 +138,19 @@ func (c *Client) subscribe(ads discovery.AggregatedDiscoveryService_DeltaAggrega
 	return nil
 }
 
+// self is what a request says of the subscriber.
+func (c *Client) self(littleRoom string) *core.Node {
+	n := &core.Node{
+		Id: c.cfg.NodeName, Cluster: c.cfg.ClusterName, UserAgentName: userAgent,
+		UserAgentVersionType: &core.Node_UserAgentVersion{UserAgentVersion: c.cfg.AgentVersion},
+	}
+	state.ReportRoom(n, littleRoom)
+	return n
+}
+
 // answer applies a response and acknowledges it, or refuses it in the words of
-// whoever refused.
-func (c *Client) answer(ctx context.Context, ads discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, r *discovery.DeltaDiscoveryResponse) error {
+// whoever refused. told is what the controller was last told of the node's room.
+func (c *Client) answer(ctx context.Context, ads discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, r *discovery.DeltaDiscoveryResponse, told *string) error {
 	reply := &discovery.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()}
 	if err := c.apply(ctx, r); err != nil {
 		if ctx.Err() != nil {
@@ -155,6 +163,9 @@ func (c *Client) answer(ctx context.Context, ads discovery.AggregatedDiscoverySe
 		c.cfg.Log.Warn("refused a change", "type", state.ShortType(r.GetTypeUrl()),
 			"resources", len(r.GetResources()), "removed", len(r.GetRemovedResources()), "error", text)
 		reply.ErrorDetail = &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: strings.ToValidUTF8(text, "")}
+	}
+	if room := c.cfg.LittleRoom(); room != *told {
+		reply.Node, *told = c.self(room), room
 	}
 	if err := ads.Send(reply); err != nil {
 		return sendError(ads, err)

@@ -39,10 +39,11 @@ type Rules struct {
 	// Exceptions are further destinations that see pods' own addresses.
 	Exceptions []netip.Prefix
 	// Tunnel is the tunnel device. What the host itself sends through it with another
-	// address than a pod's gets the device's, since answers could not come back that
-	// way (a process that asked a service has chosen its source before the service's
-	// address was translated).
+	// address than a pod's gets the Router's of its family, since answers could not come
+	// back that way (a process that asked a service has chosen its source before the
+	// service's address was translated).
 	Tunnel string
+	Router []netip.Addr
 }
 
 // Sync replaces the table in one transaction; connections that were translated stay so.
@@ -120,14 +121,14 @@ func (r Rules) expressions() [][]expr.Any {
 		rule = append(rule, outside(match.Destination, pods.Addr(), slices.Concat(r.Cluster, r.Exceptions))...)
 		rules = append(rules, append(rule, masquerade()))
 	}
-	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		rule := append(match.Family(any), outDevice(expr.CmpOpEq, r.Tunnel)...)
-		rule = append(rule, outside(match.Source, any, r.Cluster)...)
+	for _, router := range r.Router {
+		rule := append(match.Family(router), outDevice(expr.CmpOpEq, r.Tunnel)...)
+		rule = append(rule, outside(match.Source, router, r.Cluster)...)
 		rule = append(rule,
 			&expr.Fib{Register: 1, FlagSADDR: true, ResultADDRTYPE: true},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)},
 		)
-		rules = append(rules, append(rule, masquerade()))
+		rules = append(rules, append(rule, toRouter(router)...))
 	}
 	return rules
 }
@@ -135,6 +136,29 @@ func (r Rules) expressions() [][]expr.Any {
 // masquerade chooses source ports at random, as connections that bypass the stack may use
 // the same ones without its knowledge.
 func masquerade() expr.Any { return &expr.Masq{FullyRandom: true} }
+
+// Source ports that a connection of the host gets in the tunnel: those that the kernel gives
+// sockets by default (net.ipv4.ip_local_port_range). The programs translate clients of Services
+// to other ones of the router's address (FIRST_PORT in bpf/include/translation.h).
+const firstPort, lastPort = 32768, 60999
+
+// toRouter gives a connection the router's address and one of those ports.
+func toRouter(router netip.Addr) []expr.Any {
+	const address, first, last = 1, 2, 3 // registers
+	family := uint32(unix.NFPROTO_IPV4)
+	if router.Is6() {
+		family = unix.NFPROTO_IPV6
+	}
+	return []expr.Any{
+		&expr.Immediate{Register: address, Data: router.AsSlice()},
+		&expr.Immediate{Register: first, Data: binary.BigEndian.AppendUint16(nil, firstPort)},
+		&expr.Immediate{Register: last, Data: binary.BigEndian.AppendUint16(nil, lastPort)},
+		&expr.NAT{
+			Type: expr.NATTypeSourceNAT, Family: family, RegAddrMin: address,
+			RegProtoMin: first, RegProtoMax: last, Specified: true, FullyRandom: true,
+		},
+	}
+}
 
 func outDevice(op expr.CmpOp, name string) []expr.Any {
 	padded := make([]byte, unix.IFNAMSIZ)

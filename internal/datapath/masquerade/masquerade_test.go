@@ -78,6 +78,7 @@ func TestOnlyOurTable(t *testing.T) {
 		Pods:    []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("fd00:1::/64")},
 		Cluster: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/16"), netip.MustParsePrefix("10.3.0.0/17")},
 		Tunnel:  "fl_vxlan",
+		Router:  []netip.Addr{netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("fd00:1::1")},
 	}
 	for range 3 {
 		noError(t, Sync(ns.FD(), rules))

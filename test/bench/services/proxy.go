@@ -24,8 +24,33 @@ const syncWithin = 10 * time.Minute
 type proxy struct {
 	*topo.Pair
 	mode, program, config string
+	tools                 string // a folder of programs that are taken instead of the machine's
 	machine               *topo.Machine
 	process               *process.Process
+}
+
+// legacy is the program of all iptables commands by the kernel's older interface. Through
+// nf_tables one write of the rules of 10,000 Services takes longer than ten minutes.
+const legacy = "xtables-legacy-multi"
+
+// linkTools makes a folder with the iptables commands of the older interface, where the
+// machine has them.
+func linkTools(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	program, err := exec.LookPath(legacy)
+	if err != nil {
+		return nil
+	}
+	for _, family := range []string{"iptables", "ip6tables"} {
+		for _, what := range []string{"", "-save", "-restore"} {
+			if err := os.Symlink(program, filepath.Join(dir, family+what)); err != nil && !os.IsExist(err) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func newProxy(ctx context.Context, w *topo.World, c *cluster, bin, mode string) (*proxy, error) {
@@ -38,8 +63,8 @@ func newProxy(ctx context.Context, w *topo.World, c *cluster, bin, mode string) 
 		return nil, err
 	}
 	p := &proxy{Pair: pair, mode: mode, program: filepath.Join(bin, "kube-proxy"), machine: machine}
-	p.config = filepath.Join(c.dir, pair.Subject+".yaml")
-	return p, p.writeConfig(c)
+	p.config, p.tools = filepath.Join(c.dir, pair.Subject+".yaml"), filepath.Join(c.dir, "tools")
+	return p, errors.Join(p.writeConfig(c), linkTools(p.tools))
 }
 
 func (p *proxy) writeConfig(c *cluster) error {
@@ -65,7 +90,9 @@ func (p *proxy) restart(ctx context.Context, service netip.AddrPort) (time.Durat
 	}
 	defer echo() //nolint:errcheck // listeners
 	begin := time.Now()
-	if p.process, err = process.Start(p.machine.NS, exec.Command(p.program, "--config="+p.config)); err != nil {
+	cmd := exec.Command(p.program, "--config="+p.config)
+	cmd.Env = append(os.Environ(), "PATH="+p.tools+string(os.PathListSeparator)+os.Getenv("PATH"))
+	if p.process, err = process.Start(p.machine.NS, cmd); err != nil {
 		return 0, err
 	}
 	err = poll(ctx, syncWithin, 20*time.Millisecond, p.process.Running, func() error { return reach(p.Client, service) })
