@@ -3,11 +3,14 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
+	"os/exec"
 	"slices"
 	"strconv"
 	"testing"
@@ -80,6 +83,35 @@ func scaleController(ctx context.Context, c client.Client, replicas int32) (befo
 	return before, c.Patch(ctx, &d, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas)))
 }
 
+// usable asks fairleadctl how many endpoints of a Service each node uses.
+func usable(t *testing.T, cluster, service string) map[string]int {
+	t.Helper()
+	cmd := exec.CommandContext(within(t, time.Minute), lab.Path("bin", "fairleadctl"), "--kubeconfig", lab.Plan().Kubeconfig(cluster),
+		"service", "trace", testkit.LoadNamespace+"/"+service, "-o", "json")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v: %s", cmd.Args, err, stderr.String())
+	}
+	var views []struct {
+		Nodes []string `json:"nodes"`
+		View  struct {
+			Usable int `json:"usable"`
+		} `json:"view"`
+	}
+	if err := json.Unmarshal(out, &views); err != nil {
+		t.Fatalf("%v printed %q: %v", cmd.Args, out, err)
+	}
+	by := map[string]int{}
+	for _, v := range views {
+		for _, n := range v.Nodes {
+			by[n] = v.View.Usable
+		}
+	}
+	return by
+}
+
 // TestBWithoutControllersReadinessCounts: while no controller answers, Services go on working, and a
 // node goes by what becomes of its own pods.
 func TestBWithoutControllersReadinessCounts(t *testing.T) {
@@ -132,6 +164,10 @@ func TestBWithoutControllersReadinessCounts(t *testing.T) {
 	servers("one", "two")
 	open(t, c, "one", corev1.ConditionFalse)
 	servers("two")
+	want := map[string]int{node: 1, ends.TwoA.Node: 2} // as it was told last
+	if got := usable(t, alpha, service.Name); !maps.Equal(got, want) {
+		t.Errorf("fairleadctl service trace says that nodes use %v, want %v", got, want)
+	}
 	open(t, c, "one", corev1.ConditionTrue)
 	open(t, c, "two", corev1.ConditionFalse)
 	servers("one")
