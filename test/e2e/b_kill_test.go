@@ -20,11 +20,17 @@ import (
 // pattern. It runs in the node's own PID namespace, so it reaches no other process.
 func kill(t *testing.T, node, pattern string) {
 	t.Helper()
+	signal(t, node, "-9", pattern)
+}
+
+// signal sends a signal, as kill's option, to the programs of a node whose command lines match.
+func signal(t *testing.T, node, which, pattern string) {
+	t.Helper()
 	pids, err := lab.Exec(within(t, time.Minute), node, "pgrep", "-f", "--", pattern)
 	if err != nil {
 		t.Fatalf("%s runs no %q: %v", node, pattern, err)
 	}
-	if _, err := lab.Exec(within(t, time.Minute), node, append([]string{"kill", "-9"}, strings.Fields(pids)...)...); err != nil {
+	if _, err := lab.Exec(within(t, time.Minute), node, append([]string{"kill", which}, strings.Fields(pids)...)...); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -23,8 +23,6 @@ type Config struct {
 	Fresh bool `json:"fresh"`
 	// Clients is how many requests may wait for an answer at once; 0 means 50.
 	Clients int `json:"clients,omitempty"`
-	// Timeout is for one request, its connection included; 0 means 5 s.
-	Timeout time.Duration `json:"timeout,omitempty"`
 }
 
 // Result is what came of a client's requests.
@@ -43,8 +41,7 @@ type Result struct {
 	Slowest time.Duration `json:"slowest"`
 }
 
-// timeout is for one request, its connection included, where the client names none: a refused or
-// lost one fails before.
+// timeout is for one request, its connection included: a refused or lost one fails before.
 const timeout = 5 * time.Second
 
 // client is one run.
@@ -64,11 +61,8 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if cfg.Clients == 0 {
 		cfg.Clients = 50
 	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = timeout
-	}
 	c := &client{cfg: cfg, res: Result{Errors: map[string]int{}, Servers: map[string]int{}}}
-	c.http = &http.Client{Timeout: cfg.Timeout, Transport: &http.Transport{
+	c.http = &http.Client{Timeout: timeout, Transport: &http.Transport{
 		DisableKeepAlives:   cfg.Fresh,
 		MaxIdleConnsPerHost: cfg.Clients,
 		DialContext:         c.dial,
