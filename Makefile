@@ -137,6 +137,8 @@ conformance-services: export LAB_NODES := 6
 conformance-services: deps images lab-build ## All of Kubernetes' own specs about Services, on six nodes in three zones (root, 20 minutes).
 	go run ./test/demo
 	go run ./test/conformance/cmd/conformance --set services --parallel 6 --timeout 60m
+	go run ./test/demo -routing Native
+	go run ./test/conformance/cmd/conformance --set native
 	$(LAB) down
 
 .PHONY: scale-services

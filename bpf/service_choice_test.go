@@ -305,6 +305,19 @@ func TestAffinity(t *testing.T) {
 				t.Fatalf("%s: a client of %s came to %s", f.name, first, got)
 			}
 		}
+		key := bpf.AffinityKey{Pool: testPool, Client: bpf.AddressOf(f.outside)}
+		seen := map[netip.Addr]bool{}
+		for range 20 { // each time after the client was away for too long
+			var row bpf.Affinity
+			must(t, k.maps["fl_affinities"].Lookup(key, &row))
+			row.Seen -= 700
+			k.put("fl_affinities", key, row)
+			seen[asked()] = true
+		}
+		if len(seen) != 2 {
+			t.Errorf("%s: a client that stayed away came to %v, want to both in turn", f.name, seen)
+		}
+		first = asked()
 		other := uint32(5)
 		if first == f.pod {
 			other = 6

@@ -80,7 +80,7 @@ static __always_inline enum choice_answer choose_for(struct bpf_sock_addr *ctx, 
 	cookie = bpf_get_netns_cookie(ctx);
 	key.client.word[2] = cookie >> 32;
 	key.client.word[3] = cookie;
-	if (choose_again(&key, affinity, c))
+	if (choose_again(&key, affinity, c) == FORMER_CHOSEN)
 		return CHOICE_MADE;
 	answer = choose(pool, hash, c);
 	if (answer == CHOICE_MADE)

@@ -68,27 +68,36 @@ static __always_inline enum choice_answer choose(__u32 pool, __u32 hash, struct 
 	return CHOICE_CHANGING;
 }
 
-/* choose_again finds the backend that a client had before, if it is still there and the client
- * has not been away for longer than so many seconds. It returns whether there is one. */
-static __always_inline int choose_again(const struct affinity_key *key, __u32 seconds, struct choice *c)
+/* What is known of the backend that a client had before. */
+enum former {
+	FORMER_NONE = 0, /* nothing, or it is gone */
+	FORMER_CHOSEN = 1,
+	FORMER_EXPIRED = 2, /* the client was away for too long */
+};
+
+/* choose_again chooses the backend that a client had before, if it is still there and the client
+ * has not been away for longer than so many seconds. */
+static __always_inline enum former choose_again(const struct affinity_key *key, __u32 seconds, struct choice *c)
 {
 	struct affinity *a = bpf_map_lookup_elem(&fl_affinities, key);
 	__u32 now = tick(), number;
 	struct backend *b;
 
-	if (!a || now - a->seen > (__u64)seconds * 1000000000 >> 30)
-		return 0;
+	if (!a)
+		return FORMER_NONE;
+	if (now - a->seen > (__u64)seconds * 1000000000 >> 30)
+		return FORMER_EXPIRED;
 	number = a->backend;
 	b = bpf_map_lookup_elem(&fl_backends, &number);
 	if (!b)
-		return 0;
+		return FORMER_NONE;
 	c->number = number;
 	c->backend = *b;
 	barrier();
 	if (c->backend.pool != key->pool || !same_address(&c->backend.address, &a->address))
-		return 0;
+		return FORMER_NONE;
 	a->seen = now;
-	return 1;
+	return FORMER_CHOSEN;
 }
 
 /* note_choice has the client come to the same backend the next time. */

@@ -33,14 +33,14 @@ __noinline int pick(__u32 pool, __u32 hash)
 	return w ? choose(pool, hash, &w->choice) : CHOICE_EMPTY;
 }
 
-/* pick_again chooses the backend that a client had before, and says whether there is one. */
+/* pick_again chooses the backend that a client had before, if it says FORMER_CHOSEN. */
 __noinline int pick_again(__u32 pool, __u32 seconds)
 {
 	struct affinity_key key = { .pool = pool };
 	struct work *w = work();
 
 	if (!w)
-		return 0;
+		return FORMER_NONE;
 	key.client = w->key.src;
 	return choose_again(&key, seconds, &w->choice);
 }
@@ -142,7 +142,7 @@ static __always_inline int may_start(const struct work *w)
 /* start decides about the first packet of a connection: UNDECIDED when it is to no Service. */
 __noinline int start(struct __sk_buff *skb)
 {
-	int outside = THIS_HOOK != HOOK_FROM_POD, answer, keeps;
+	int outside = THIS_HOOK != HOOK_FROM_POD, former = FORMER_NONE, answer, keeps;
 	struct work *w = work();
 	struct frontend *f;
 	struct range *from;
@@ -165,8 +165,12 @@ __noinline int start(struct __sk_buff *skb)
 	pool = outside ? f->outside : f->inside;
 	affinity = f->affinity;
 	flags = f->flags;
-	hash = client_hash(&w->key, affinity != 0);
-	if (!affinity || !pick_again(pool, affinity)) {
+	if (affinity)
+		former = pick_again(pool, affinity);
+	/* A client that comes again after its time may come to another backend. One of which
+	 * nothing is known may have come to another node before, which chose by its address. */
+	hash = client_hash(&w->key, affinity && former != FORMER_EXPIRED);
+	if (former != FORMER_CHOSEN) {
 		answer = THIS_HOOK == HOOK_FROM_OVERLAY ? pick_here(pool, hash) : pick(pool, hash);
 		if (answer == CHOICE_CHANGING)
 			return drop(skb, THIS_HOOK, REASON_DROP_CHANGING);

@@ -5,6 +5,7 @@ package conformance
 import (
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,7 +98,7 @@ func prefixed(specs []string) (texts []string) {
 }
 
 func TestASpecThatIsNewUpstreamIsNoticed(t *testing.T) {
-	known := append(prefixed(serviceSpecs), "[sig-network] LoadBalancers [Feature:LoadBalancer] should x", "[sig-network] DNS should y",
+	known := append(prefixed(slices.Concat(serviceSpecs, nativeServiceSpecs)), "[sig-network] LoadBalancers [Feature:LoadBalancer] should x", "[sig-network] DNS should y",
 		"[sig-network] Networking Granular Checks: Services should function for pod-Service: sctp [Feature:SCTPConnectivity]")
 	if err := unlisted(known); err != nil {
 		t.Error(err)

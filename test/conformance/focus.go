@@ -26,8 +26,10 @@ type Set string
 const (
 	// Network is Specs.
 	Network Set = "network"
-	// Services are all specs about Services that can run here.
+	// Services are all specs about Services that can run here, but for those of Native.
 	Services Set = "services"
+	// Native are specs about Services that native routing alone passes.
+	Native Set = "native"
 	// Short is Specs, and some of Services.
 	Short Set = "short"
 )
@@ -41,8 +43,10 @@ func (s Set) specs() ([]string, error) {
 		return slices.Concat(Specs, literally(shortServiceSpecs)), nil
 	case Services:
 		return literally(serviceSpecs), nil
+	case Native:
+		return literally(nativeServiceSpecs), nil
 	}
-	return nil, fmt.Errorf("there is no set of specs %q: choose %s, %s or %s", s, Network, Short, Services)
+	return nil, fmt.Errorf("there is no set of specs %q: choose %s, %s, %s or %s", s, Network, Short, Services, Native)
 }
 
 // selectSpecs keeps the specs whose text holds the words, or all when there are none.

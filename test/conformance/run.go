@@ -165,8 +165,8 @@ func checkLists(ctx context.Context, binary string, o Options) error {
 	if err != nil {
 		return err
 	}
-	if missing := unmatched(literally(serviceSpecs), texts); len(missing) > 0 {
-		return fmt.Errorf("upstream has no spec (any more) that matches %q: correct serviceSpecs", missing)
+	if missing := unmatched(literally(slices.Concat(serviceSpecs, nativeServiceSpecs)), texts); len(missing) > 0 {
+		return fmt.Errorf("upstream has no spec (any more) that matches %q: correct the lists in services.go", missing)
 	}
 	return unlisted(texts)
 }

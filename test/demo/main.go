@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	fairlead "github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/test/matrix"
 	"github.com/fairlead-io/fairlead/test/testkit"
 )
@@ -26,14 +27,18 @@ const patience = 10 * time.Minute
 
 func main() {
 	deploy := flag.Bool("deploy", false, "only load the images on a running lab, and restart Fairlead there")
+	routing := flag.String("routing", "", "only change the stack of a running lab to this routing (Tunnel, Native)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	run := demo
-	if *deploy {
+	switch {
+	case *deploy:
 		run = redeploy
+	case *routing != "":
+		run = func(ctx context.Context) error { return reroute(ctx, fairlead.RoutingMode(*routing)) }
 	}
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -121,6 +126,21 @@ func matrices(ctx context.Context, lab *testkit.Lab, progress func(string)) (map
 		by[cluster] = results[i]
 	}
 	return by, nil
+}
+
+func reroute(ctx context.Context, mode fairlead.RoutingMode) error {
+	lab, err := testkit.Open(os.Stdout)
+	if err != nil {
+		return err
+	}
+	if err := lab.SetRouting(ctx, mode); err != nil {
+		return err
+	}
+	hub, err := lab.Client(testkit.Hub)
+	if err != nil {
+		return err
+	}
+	return testkit.WaitReady(ctx, hub, testkit.StackName, say(time.Now()))
 }
 
 func redeploy(ctx context.Context) error {

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fairlead "github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/test/testkit"
@@ -113,11 +112,11 @@ func TestBUpgradesUnderLoad(t *testing.T) {
 func TestBRoutingUnderLoad(t *testing.T) {
 	alpha := lab.Clusters()[0]
 	ends := deployLoad(t, alpha)
-	restored(t, func(ctx context.Context) error { return setRouting(ctx, fairlead.RoutingTunnel) })
+	restored(t, func(ctx context.Context) error { return lab.SetRouting(ctx, fairlead.RoutingTunnel) })
 	for _, mode := range []fairlead.RoutingMode{fairlead.RoutingNative, fairlead.RoutingTunnel} {
 		ok := t.Run("to "+string(mode), func(t *testing.T) {
 			losesNothing(t, alpha, ends, func(func(...string)) {
-				if err := setRouting(within(t, time.Minute), mode); err != nil {
+				if err := lab.SetRouting(within(t, time.Minute), mode); err != nil {
 					t.Fatal(err)
 				}
 				fleetReady(t)
@@ -131,21 +130,6 @@ func TestBRoutingUnderLoad(t *testing.T) {
 			return
 		}
 	}
-}
-
-// setRouting edits the stack.
-func setRouting(ctx context.Context, mode fairlead.RoutingMode) error {
-	c, err := lab.Client(testkit.Hub)
-	if err != nil {
-		return err
-	}
-	var s fairlead.NetworkStack
-	if err := c.Get(ctx, client.ObjectKey{Namespace: testkit.FleetNamespace, Name: testkit.StackName}, &s); err != nil {
-		return err
-	}
-	before := s.DeepCopy()
-	s.Spec.CNI.Routing.Mode = mode
-	return c.Patch(ctx, &s, client.MergeFrom(before))
 }
 
 // routesOf tells by the first node's routes how it reaches the pods of the second.

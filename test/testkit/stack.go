@@ -62,6 +62,21 @@ func describe(ctx context.Context, c client.Client, s *fairlead.NetworkStack) st
 	return strings.Join(parts, "; ")
 }
 
+// SetRouting edits the stack's routing.
+func (l *Lab) SetRouting(ctx context.Context, mode fairlead.RoutingMode) error {
+	c, err := l.Client(Hub)
+	if err != nil {
+		return err
+	}
+	var s fairlead.NetworkStack
+	if err := c.Get(ctx, client.ObjectKey{Namespace: FleetNamespace, Name: StackName}, &s); err != nil {
+		return err
+	}
+	before := s.DeepCopy()
+	s.Spec.CNI.Routing.Mode = mode
+	return c.Patch(ctx, &s, client.MergeFrom(before))
+}
+
 // PrintNodes prints a table of the clusters' nodes: what each runs and holds.
 func (l *Lab) PrintNodes(ctx context.Context, w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
