@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-
 	fairlead "github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/test/testkit"
 )
