@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package discovery finds the cluster's controllers for the agent: it watches
-// one EndpointSlice by name, the only object that an agent watches. What to do
-// with the addresses, and keeping them for a start without an API server, is
-// package sync's.
+// one EndpointSlice by name, the only object that an agent watches while a
+// controller answers. What to do with the addresses, and keeping them for a start
+// without an API server, is package sync's.
 package discovery
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -16,10 +15,10 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/fairlead-io/fairlead/internal/agent/kube"
 )
 
 // SliceName is the name of the EndpointSlice that the controllers keep.
@@ -32,8 +31,8 @@ const portName = "xds"
 // controllers, now and at every change, until the context ends. It does not call
 // it with none: when the slice is empty or deleted, the last addresses are the
 // best there are.
-func Watch(ctx context.Context, kube *rest.Config, namespace string, found func([]string)) error {
-	client, err := sliceClient(kube)
+func Watch(ctx context.Context, cfg *rest.Config, namespace string, found func([]string)) error {
+	client, err := kube.Client(cfg, discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{}, &discoveryv1.EndpointSliceList{})
 	if err != nil {
 		return err
 	}
@@ -54,25 +53,6 @@ func Watch(ctx context.Context, kube *rest.Config, namespace string, found func(
 	})
 	informer.RunWithContext(ctx)
 	return nil
-}
-
-// sliceClient knows EndpointSlices and nothing else: the clientset of all kinds would be
-// half of the agent's memory.
-func sliceClient(kube *rest.Config) (rest.Interface, error) {
-	scheme := runtime.NewScheme()
-	metav1.AddToGroupVersion(scheme, metav1.Unversioned)
-	if err := discoveryv1.AddToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("kind EndpointSlice: %w", err)
-	}
-	cfg := rest.CopyConfig(kube)
-	cfg.APIPath = "/apis"
-	cfg.GroupVersion = &discoveryv1.SchemeGroupVersion
-	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	client, err := rest.RESTClientFor(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("client of the API server: %w", err)
-	}
-	return client, nil
 }
 
 // Addresses returns the addresses of the endpoints that are ready, sorted.

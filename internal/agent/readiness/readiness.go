@@ -7,7 +7,6 @@ package readiness
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -16,11 +15,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/fairlead-io/fairlead/internal/agent/kube"
 	"github.com/fairlead-io/fairlead/internal/agent/service"
 )
 
@@ -89,7 +87,7 @@ func holds(ctx context.Context, long time.Duration, is func() bool) bool {
 
 // watch tells of the node's pods until a controller is there again.
 func (c Config) watch(ctx context.Context) error {
-	client, err := podClient(c.Kube)
+	client, err := kube.Client(c.Kube, corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{})
 	if err != nil {
 		return err
 	}
@@ -134,23 +132,6 @@ func (c Config) watch(ctx context.Context) error {
 		case <-changed:
 		}
 	}
-}
-
-// podClient knows Pods and nothing else, like the one of package discovery.
-func podClient(kube *rest.Config) (rest.Interface, error) {
-	scheme := runtime.NewScheme()
-	metav1.AddToGroupVersion(scheme, metav1.Unversioned)
-	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{})
-	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
-	cfg := rest.CopyConfig(kube)
-	cfg.APIPath = "/api"
-	cfg.GroupVersion = &corev1.SchemeGroupVersion
-	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	client, err := rest.RESTClientFor(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("client of the API server: %w", err)
-	}
-	return client, nil
 }
 
 // onlyReadiness drops all of a pod that is not needed, its environment before all.
