@@ -48,6 +48,46 @@ type ClusterStackSpec struct {
 	// paused holds back every change to the cluster.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
+
+	// wave is the wave of the rollout that the cluster belongs to.
+	// +optional
+	Wave string `json:"wave,omitempty"`
+
+	// adoptOnly is set while the cluster's wave has not begun and nothing is known to be
+	// proven on it: what is installed is taken over if it is this configuration, and
+	// nothing is changed if it is not.
+	// +optional
+	AdoptOnly bool `json:"adoptOnly,omitempty"`
+
+	// soak, deadline and gates are those of the NetworkStack's rollout for this cluster.
+	// +optional
+	Soak metav1.Duration `json:"soak,omitempty,omitzero"`
+	// +optional
+	Deadline metav1.Duration `json:"deadline,omitempty,omitzero"`
+	// +optional
+	Gates GatesSpec `json:"gates,omitempty,omitzero"`
+
+	// agents says how the cluster's agents are replaced.
+	// +optional
+	Agents AgentUpdateSpec `json:"agents,omitempty,omitzero"`
+
+	// driftPolicy and driftIgnore are those of the NetworkStack.
+	// +optional
+	DriftPolicy DriftPolicy `json:"driftPolicy,omitempty"`
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	DriftIgnore []DriftIgnore `json:"driftIgnore,omitempty"`
+
+	// pinned keeps the cluster at the configuration that it has: rollouts pass it by. It
+	// is for the people who own the cluster; the operator never sets it.
+	// +optional
+	Pinned bool `json:"pinned,omitempty"`
+
+	// override is laid over the configuration that the NetworkStack gives to this
+	// cluster. It is for the people who own the cluster; the operator never sets it.
+	// +optional
+	Override CNIOverride `json:"override,omitempty,omitzero"`
 }
 
 // ReleaseStatus reports one Helm release.
@@ -60,7 +100,7 @@ type ReleaseStatus struct {
 	// revision of the release, counted by Helm from 1.
 	// +optional
 	Revision int32 `json:"revision,omitempty"`
-	// state: Absent, Outdated, Incomplete, Current, Failed, Interrupted or Removing.
+	// state: Absent, Outdated, Drifted, Current, Failed, Interrupted or Removing.
 	State string `json:"state"`
 	// digest identifies the chart and the values that were released last.
 	// +optional
@@ -96,8 +136,16 @@ type ClusterStackStatus struct {
 	// +optional
 	Nodes NodeCounts `json:"nodes,omitempty"`
 
-	// conditions: Ready, Connected, Trusted, Released, RolledOut; KubeProxyRemoved while
-	// Fairlead balances Services; Uninstalled while the object is deleted;
+	// update is how far the cluster is with its configuration.
+	// +optional
+	Update UpdateStatus `json:"update,omitempty,omitzero"`
+
+	// proven is the last configuration that passed its gates.
+	// +optional
+	Proven *ProvenStatus `json:"proven,omitempty"`
+
+	// conditions: Ready, Connected, Trusted, Released, RolledOut, Proven; KubeProxyRemoved
+	// while Fairlead balances Services; Uninstalled while the object is deleted; Drifted,
 	// ServiceMapsNearlyFull, Reconciling and Stalled while they are True.
 	// +listType=map
 	// +listMapKey=type
@@ -114,7 +162,9 @@ type ClusterStackStatus struct {
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Namespaced,shortName=cstack,categories=fairlead
 // +kubebuilder:printcolumn:name="Stack",type=string,JSONPath=`.spec.networkStack`
+// +kubebuilder:printcolumn:name="Wave",type=string,JSONPath=`.spec.wave`
 // +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.spec.version`
+// +kubebuilder:printcolumn:name="Proven",type=string,JSONPath=`.status.proven.version`
 // +kubebuilder:printcolumn:name="Nodes",type=integer,JSONPath=`.status.nodes.total`
 // +kubebuilder:printcolumn:name="Up",type=integer,JSONPath=`.status.nodes.acknowledged`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`

@@ -35,6 +35,13 @@ const (
 	// ConditionRolledOut is True when every node's agent runs the wanted version
 	// and has acknowledged its state.
 	ConditionRolledOut = "RolledOut"
+	// ConditionProven is True when the configuration has passed its gates: it is rolled
+	// out, and packets have shown for the time of the soak that it works. False with one of
+	// the reasons of a breach when a gate does not hold.
+	ConditionProven = "Proven"
+	// ConditionDrifted is True, and else not there, while objects of the release differ from
+	// it, because somebody else changed or deleted them.
+	ConditionDrifted = "Drifted"
 	// ConditionKubeProxyRemoved is True when the cluster has no kube-proxy. It is there
 	// only while Fairlead balances the cluster's Services.
 	ConditionKubeProxyRemoved = "KubeProxyRemoved"
@@ -80,8 +87,14 @@ const (
 	// ReasonInvalidSelector says that spec.clusterSelector, or that of an override, is no
 	// valid label selector.
 	ReasonInvalidSelector = "InvalidSelector"
-	// ReasonVersionNotSupported says that this operator does not carry spec.version.
+	// ReasonVersionNotSupported says that this operator has no chart of spec.version.
 	ReasonVersionNotSupported = "VersionNotSupported"
+	// ReasonDowngrade says that clusters run a higher version than spec.version.
+	ReasonDowngrade = "DowngradeRefused"
+	// ReasonInvalidRollout says that a field of spec.rollout cannot be acted on.
+	ReasonInvalidRollout = "InvalidRollout"
+	// ReasonRolloutStopped says that a gate was breached, or a person undid the change.
+	ReasonRolloutStopped = "RolloutStopped"
 	// ReasonClusterHeld says that another NetworkStack holds a selected cluster.
 	ReasonClusterHeld = "ClusterHeldByAnotherStack"
 	// ReasonNoCluster says that no Cluster is selected.
@@ -149,6 +162,42 @@ const (
 	// ReasonNoNodes says that the cluster has no node.
 	ReasonNoNodes = "NoNodes"
 )
+
+// Reasons of ClusterStack's Proven. Those of a breach stop the rollout; see IsBreach.
+const (
+	// ReasonProven says that the gates have held.
+	ReasonProven = "GatesHeld"
+	// ReasonPreflight says that probes are started before anything is changed.
+	ReasonPreflight = "Preflight"
+	// ReasonUpdating says that agents are being replaced, under watch.
+	ReasonUpdating = "Updating"
+	// ReasonSoaking says that every agent is replaced, and packets are watched for a while.
+	ReasonSoaking = "Soaking"
+	// ReasonNotAdmitted says that the cluster's wave has not begun.
+	ReasonNotAdmitted = "NotAdmitted"
+	// ReasonProbeBreached says that a probe is beyond its budget.
+	ReasonProbeBreached = "ProbeBreached"
+	// ReasonProbesNotRunning says that probes do not start, or say nothing, on some node.
+	ReasonProbesNotRunning = "ProbesNotRunning"
+	// ReasonAgentFailing says that the new agent ends again and again on some node.
+	ReasonAgentFailing = "AgentFailing"
+	// ReasonDeadlineExceeded says that spec.rollout.deadline went by.
+	ReasonDeadlineExceeded = "DeadlineExceeded"
+	// ReasonUpgradeRefused says that the chart refuses its values, or the API server its objects.
+	ReasonUpgradeRefused = "UpgradeRefused"
+)
+
+// IsBreach says whether a reason of Proven is that of a gate that does not hold.
+func IsBreach(reason string) bool {
+	switch reason {
+	case ReasonProbeBreached, ReasonProbesNotRunning, ReasonAgentFailing, ReasonDeadlineExceeded, ReasonUpgradeRefused:
+		return true
+	}
+	return false
+}
+
+// ReasonDrifted is the reason of Drifted: the message names the objects and fields.
+const ReasonDrifted = "ObjectsDiffer"
 
 // Reasons of ClusterStack's KubeProxyRemoved.
 const (

@@ -43,6 +43,22 @@ type NetworkStackSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Overrides []ClusterOverride `json:"overrides,omitempty"`
 
+	// rollout says how a change reaches the clusters.
+	// +optional
+	Rollout RolloutSpec `json:"rollout,omitempty,omitzero"`
+
+	// driftPolicy says what becomes of objects of Fairlead in the clusters that somebody
+	// else changed or deleted: Correct, the default, puts them right; Report names them in
+	// the condition Drifted of the ClusterStack.
+	// +optional
+	DriftPolicy DriftPolicy `json:"driftPolicy,omitempty"`
+
+	// driftIgnore names what may differ. At most 64.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	DriftIgnore []DriftIgnore `json:"driftIgnore,omitempty"`
+
 	// paused holds back every change to the selected clusters; status is still
 	// reported. Deleting the NetworkStack uninstalls even while it is paused.
 	// +optional
@@ -90,6 +106,10 @@ type NetworkStackStatus struct {
 	// +optional
 	Clusters ClusterCounts `json:"clusters,omitempty"`
 
+	// rollout is how far the newest change has come.
+	// +optional
+	Rollout RolloutStatus `json:"rollout,omitempty,omitzero"`
+
 	// conditions: Ready, Accepted, and while they are True Reconciling and Stalled.
 	// +listType=map
 	// +listMapKey=type
@@ -106,6 +126,7 @@ type NetworkStackStatus struct {
 // +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`
 // +kubebuilder:printcolumn:name="Clusters",type=integer,JSONPath=`.status.clusters.selected`
 // +kubebuilder:printcolumn:name="Up",type=integer,JSONPath=`.status.clusters.ready`
+// +kubebuilder:printcolumn:name="Rollout",type=string,JSONPath=`.status.rollout.phase`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Plan",type=string,priority=1,JSONPath=`.status.planDigest`
