@@ -93,6 +93,8 @@ const (
 	ReasonDowngrade = "DowngradeRefused"
 	// ReasonInvalidRollout says that a field of spec.rollout cannot be acted on.
 	ReasonInvalidRollout = "InvalidRollout"
+	// ReasonUndone is the reason of a breach by a person: the rollout was undone.
+	ReasonUndone = "Undone"
 	// ReasonRolloutStopped says that a gate was breached, or a person undid the change.
 	ReasonRolloutStopped = "RolloutStopped"
 	// ReasonClusterHeld says that another NetworkStack holds a selected cluster.
@@ -220,6 +222,19 @@ const (
 	ReasonCleaningNodes = "CleaningNodes"
 	// ReasonRemovingObjects says that the last objects and the namespace are being removed.
 	ReasonRemovingObjects = "RemovingObjects"
+)
+
+// Reasons of events at a NetworkStack, beside ReasonRolloutStopped. They say what has
+// become of a rollout.
+const (
+	ReasonRolloutStarted  = "RolloutStarted"
+	ReasonRolloutPaused   = "RolloutPaused"
+	ReasonRolloutWaiting  = "RolloutWaiting"
+	ReasonRollingBack     = "RollingBack"
+	ReasonRolloutComplete = "RolloutComplete"
+	ReasonWaveStarted     = "WaveStarted"
+	ReasonWavePassed      = "WavePassed"
+	ReasonWaveFailed      = "WaveFailed"
 )
 
 // Reasons of events at a ClusterStack. They say what a changed configuration does to

@@ -14,10 +14,10 @@ const (
 	// ApprovedAnnotation lets waves begin that need approval: REVISION/WAVE, several
 	// separated by commas.
 	ApprovedAnnotation = "fairlead.io/approved"
-	// UndoAnnotation, a REVISION, brings every cluster back to what was proven before it.
+	// UndoAnnotation, REVISION/ATTEMPT (status.rollout.attempt), brings every cluster back
+	// to what was proven before it.
 	UndoAnnotation = "fairlead.io/undo"
-	// RetryAnnotation, REVISION/ATTEMPT (status.rollout.attempt), has a rollout that was
-	// stopped or undone begin anew.
+	// RetryAnnotation, REVISION/ATTEMPT, has a rollout that was stopped or undone begin anew.
 	RetryAnnotation = "fairlead.io/retry"
 )
 
@@ -138,7 +138,7 @@ type WaveSpec struct {
 
 // Approval says whether a person must let a wave begin.
 //
-// +kubebuilder:validation:XValidation:rule="self in [”, 'Required', 'NotRequired']",message="approval must be Required or NotRequired: set it to one of them, or leave it out for NotRequired"
+// +kubebuilder:validation:XValidation:rule="self in ['Required', 'NotRequired']",message="approval must be Required or NotRequired: set it to one of them, or leave it out for NotRequired"
 type Approval string
 
 // The approvals.
@@ -206,7 +206,7 @@ type GatesSpec struct {
 
 // ProbesMode says whether packets are sent.
 //
-// +kubebuilder:validation:XValidation:rule="self in [”, 'Enabled', 'Disabled']",message="gates.probes must be Enabled or Disabled: set it to one of them, or leave it out for Enabled"
+// +kubebuilder:validation:XValidation:rule="self in ['Enabled', 'Disabled']",message="gates.probes must be Enabled or Disabled: set it to one of them, or leave it out for Enabled"
 type ProbesMode string
 
 // The modes.
@@ -265,7 +265,7 @@ type AgentUpdateSpec struct {
 
 // DriftPolicy says what becomes of objects of ours that somebody else changed or deleted.
 //
-// +kubebuilder:validation:XValidation:rule="self in [”, 'Correct', 'Report']",message="spec.driftPolicy must be Correct or Report: set it to one of them, or leave it out for Correct"
+// +kubebuilder:validation:XValidation:rule="self in ['Correct', 'Report']",message="spec.driftPolicy must be Correct or Report: set it to one of them, or leave it out for Correct"
 type DriftPolicy string
 
 // The policies.
@@ -396,7 +396,7 @@ type WaveStatus struct {
 	// held are pinned, or cannot have the version (condition Supported).
 	// +optional
 	Held int32 `json:"held"`
-	// failed have breached a gate, or were brought back because another one had.
+	// failed have breached a gate and were not brought back.
 	// +optional
 	Failed int32 `json:"failed"`
 	// passedAt is when the wave passed.
@@ -406,8 +406,12 @@ type WaveStatus struct {
 
 // Breach is a gate that did not hold.
 type Breach struct {
-	// cluster whose gate did not hold.
-	Cluster string `json:"cluster"`
+	// cluster whose gate did not hold; empty when a person undid the rollout.
+	// +optional
+	Cluster string `json:"cluster,omitempty"`
+	// wave of the cluster.
+	// +optional
+	Wave string `json:"wave,omitempty"`
 	// node on which it did not hold; empty when it is about the cluster.
 	// +optional
 	Node string `json:"node,omitempty"`
@@ -475,6 +479,19 @@ type UpdateStatus struct {
 	// +listMapKey=probe
 	// +optional
 	Measured []Measurement `json:"measured,omitempty"`
+	// breach says where a probe is beyond its budget.
+	// +optional
+	Breach *ProbeBreach `json:"breach,omitempty"`
+}
+
+// ProbeBreach is where a probe is beyond its budget.
+type ProbeBreach struct {
+	// node on which it is.
+	// +optional
+	Node string `json:"node,omitempty"`
+	// probe by name.
+	// +optional
+	Probe string `json:"probe,omitempty"`
 }
 
 // UpdatePhase is how far a cluster is.
