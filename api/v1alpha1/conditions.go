@@ -123,6 +123,8 @@ const (
 	ReasonKubeconfigMissing = "KubeconfigMissing"
 	// ReasonKubeconfigMalformed says that the kubeconfig cannot be used.
 	ReasonKubeconfigMalformed = "KubeconfigMalformed"
+	// ReasonWrongCluster says that the kubeconfig leads to the cluster of another Cluster.
+	ReasonWrongCluster = "WrongCluster"
 	// ReasonKubeconfigRefused says that the API server refuses the kubeconfig's credentials.
 	ReasonKubeconfigRefused = "KubeconfigRefused"
 	// ReasonUnreachable says that the API server does not answer.

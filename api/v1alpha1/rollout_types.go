@@ -469,6 +469,9 @@ type UpdateStatus struct {
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 	// +optional
 	UpdatedAt *metav1.Time `json:"updatedAt,omitempty"`
+	// watchedSince is when probes of the wanted version were first found to run on every node.
+	// +optional
+	WatchedSince *metav1.Time `json:"watchedSince,omitempty"`
 	// baseline is what probes measured before anything was changed.
 	// +listType=map
 	// +listMapKey=probe

@@ -1100,6 +1100,10 @@ func (in *UpdateStatus) DeepCopyInto(out *UpdateStatus) {
 		in, out := &in.UpdatedAt, &out.UpdatedAt
 		*out = (*in).DeepCopy()
 	}
+	if in.WatchedSince != nil {
+		in, out := &in.WatchedSince, &out.WatchedSince
+		*out = (*in).DeepCopy()
+	}
 	if in.Baseline != nil {
 		in, out := &in.Baseline, &out.Baseline
 		*out = make([]Measurement, len(*in))
