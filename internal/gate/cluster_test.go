@@ -20,6 +20,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -66,7 +68,10 @@ func objects(namespace string) []client.Object {
 func apply(t *testing.T, namespace string) {
 	t.Helper()
 	for _, o := range objects(namespace) {
-		noError(t, cluster.Client.Patch(t.Context(), o, client.Apply, client.FieldOwner("fairlead-operator"), client.ForceOwnership)) //nolint:staticcheck // as the operator does
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+		noError(t, err)
+		u := &unstructured.Unstructured{Object: content}
+		noError(t, cluster.Client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("fairlead-operator"), client.ForceOwnership))
 	}
 }
 

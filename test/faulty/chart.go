@@ -70,7 +70,7 @@ func writeChart(w io.Writer, version string) error {
 // withVersion replaces the versions of Chart.yaml.
 func withVersion(text []byte, version string) ([]byte, error) {
 	if len(versionLine.FindAll(text, -1)) != 1 || len(appVersionLine.FindAll(text, -1)) != 1 {
-		return nil, errors.New("Chart.yaml: there must be one version and one appVersion")
+		return nil, errors.New("there must be one version and one appVersion in Chart.yaml")
 	}
 	text = versionLine.ReplaceAll(text, []byte("version: "+strings.TrimPrefix(version, "v")))
 	return appVersionLine.ReplaceAll(text, []byte("appVersion: "+version)), nil
