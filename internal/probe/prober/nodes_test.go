@@ -212,17 +212,25 @@ func TestLossIsFoundAndHealthIsNot(t *testing.T) {
 		}
 	}
 
-	// As a node that loses packets of others: what comes in.
-	shell(t, "ip netns exec "+nodes[1].netns+` nft 'add table inet lossy; add chain inet lossy in { type filter hook input priority 0; }; add rule inet lossy in numgen random mod 50 == 0 drop'`)
-	began, from := time.Now(), len(nodes[0].reports(t))
-	var v *gate.Verdict
-	until(t, 25*time.Second, "a loss of 2 % is found", func() bool {
-		v = gate.Judge(baseline, read(t, nodes, from), v1alpha1.GatesSpec{}, time.Now())
-		return v != nil
-	})
-	t.Logf("after %s: %s", time.Since(began).Round(100*time.Millisecond), v.Message)
-	if v.Reason != v1alpha1.ReasonProbeBreached || v.Probe != "peers" || !strings.Contains(v.Message, "allowed 0.5 % more than 0 % before; worst towards node") {
-		t.Errorf("the verdict is %+v", v)
+	for _, c := range []struct{ name, rule, says string }{
+		{"2 % of what a node receives are lost", "numgen random mod 50 == 0 drop", "allowed 0.5 % more than 0 % before; worst towards node"},
+		{"a tunnel that is too narrow", "meta length > 1400 drop", "allowed 0.5 % more than 0 % before"}
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in := "ip netns exec " + nodes[1].netns + " nft "
+			shell(t, in+"'add table inet lossy; add chain inet lossy in { type filter hook input priority 0; }; add rule inet lossy in "+c.rule+"'")
+			defer shell(t, in+"delete table inet lossy")
+			began, from := time.Now(), len(nodes[0].reports(t))
+			var v *gate.Verdict
+			until(t, 25*time.Second, "the loss is found", func() bool {
+				v = gate.Judge(baseline, read(t, nodes, from), v1alpha1.GatesSpec{}, time.Now())
+				return v != nil
+			})
+			t.Logf("after %s: %s", time.Since(began).Round(100*time.Millisecond), v.Message)
+			if v.Reason != v1alpha1.ReasonProbeBreached || v.Probe != "peers" || !strings.Contains(v.Message, c.says) {
+				t.Errorf("the verdict is %+v", v)
+			}
+		})
 	}
 }
 
