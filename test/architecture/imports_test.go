@@ -115,10 +115,12 @@ func TestImportRules(t *testing.T) {
 		}{
 			{[]string{"api"}, []string{"internal", "controllers", "cmd", "charts", "bpf"}, "api holds types and nothing that acts"},
 			{[]string{"internal"}, []string{"controllers", "cmd"}, "what decides does not know who asks"},
-			{[]string{"controllers"}, []string{"cmd", "internal/helm", "internal/datapath", "internal/agent", "bpf"}, "controllers reach Helm by internal/release and never the kernel"},
+			{[]string{"controllers"}, []string{"cmd", "internal/helm", "internal/datapath", "internal/agent", "internal/probe/prober", "bpf"}, "controllers reach Helm by internal/release and never the kernel"},
 			{[]string{"internal/datapath"}, []string{"internal/agent", "internal/state", "internal/serve"}, "the datapath takes plain values"},
 			{[]string{"internal/agent"}, []string{"bpf", "internal/serve", "internal/model", "internal/stack"}, "the agent reaches programs through internal/datapath, and the controller by the protocol"},
-			{[]string{"internal/stack", "internal/model", "internal/addresspool", "internal/agent/ipam"}, []string{"internal/helm", "internal/fleet", "internal/datapath", "internal/serve"}, "pure packages take and return values"},
+			{[]string{"internal/stack", "internal/model", "internal/addresspool", "internal/agent/ipam"}, []string{"internal/helm", "internal/gate", "internal/fleet", "internal/datapath", "internal/serve"}, "pure packages take and return values"},
+			{[]string{"internal/probe"}, []string{"internal/gate", "internal/datapath", "internal/serve", "internal/fleet"}, "probes measure: they are pods as any, and judge nothing"},
+			{[]string{"internal/gate"}, []string{"internal/agent", "internal/probe/prober", "internal/fleet", "internal/helm", "internal/datapath"}, "the gate reads reports and judges them"},
 			{[]string{"bpf"}, []string{"internal", "controllers", "cmd", "api"}, "programs know nothing of who loads them"},
 		} {
 			for _, p := range pkgs {
