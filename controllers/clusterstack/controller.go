@@ -53,8 +53,8 @@ type Reconciler struct {
 	Version string
 	// Events says at a ClusterStack what was done to its cluster beside the release.
 	Events events.EventRecorder
-	// Chart is the cni chart; ImageRepository is where its image is.
-	Chart           *release.Chart
+	// Charts has the cni charts; ImageRepository is where their images are.
+	Charts          *release.Catalogue
 	ImageRepository string
 	// Discovery is shared by all clusters.
 	Discovery *release.Discovery
@@ -64,6 +64,8 @@ type Reconciler struct {
 	Concurrency int
 
 	controller controller.Controller
+	// memories is what was learned of each cluster's release.
+	memories release.Memories
 }
 
 // SetupWithManager adds the reconciler to a manager.
@@ -141,12 +143,9 @@ type scope struct {
 }
 
 // held says why the cluster must not be changed now, "" when it may be.
-func (s *scope) held(carried string) string {
-	switch {
-	case s.cs.Spec.Paused:
+func (s *scope) held() string {
+	if s.cs.Spec.Paused {
 		return "spec.paused of NetworkStack " + s.cs.Spec.NetworkStack + " holds changes back"
-	case s.cs.Spec.Version != carried:
-		return fmt.Sprintf("this operator installs %s only, and %s is wanted", carried, s.cs.Spec.Version)
 	}
 	return ""
 }

@@ -148,7 +148,7 @@ func (r *Reconciler) replaceKubeProxy(ctx context.Context, s *scope) error {
 		s.set(kind, false, v1alpha1.ReasonServicesNotReady, what+" is kept until every node balances Services"+named("not yet", s.rollout.unserved))
 		return nil
 	}
-	if why := s.held(r.Version); why != "" {
+	if why := s.held(); why != "" {
 		s.set(kind, false, v1alpha1.ReasonPaused, why)
 		return nil
 	}

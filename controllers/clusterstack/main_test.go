@@ -73,6 +73,8 @@ type story struct {
 	ctx context.Context
 	ns  string
 	now func() time.Time
+	// charts is the operator's folder of charts, "" for none.
+	charts string
 }
 
 func begin(t *testing.T) *story {
@@ -122,7 +124,7 @@ func (s *story) manager() ctrl.Manager {
 	chart, err := release.LoadChart(charts.CNI, charts.CNIRoot)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	r := &Reconciler{
-		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("fairlead-operator"), Fleet: f, Version: carried, Chart: chart, ImageRepository: "fairlead.io/fairlead",
+		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("fairlead-operator"), Fleet: f, Version: carried, Charts: release.NewCatalogue(carried, chart, s.charts, slog.New(slog.DiscardHandler)), ImageRepository: "fairlead.io/fairlead",
 		Roots:     &trust.Store{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Now: s.now},
 		Discovery: &release.Discovery{}, Now: s.now,
 	}

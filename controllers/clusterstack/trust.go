@@ -34,7 +34,7 @@ func ourLabels() map[string]string {
 
 // applyTrust gives the cluster its namespace, its CA and the root bundle.
 func (r *Reconciler) applyTrust(ctx context.Context, s *scope) error {
-	if s.held(r.Version) != "" {
+	if s.held() != "" {
 		return nil
 	}
 	if err := r.applyNamespace(ctx, s); err != nil {
