@@ -214,7 +214,7 @@ func TestLossIsFoundAndHealthIsNot(t *testing.T) {
 
 	for _, c := range []struct{ name, rule, says string }{
 		{"2 % of what a node receives are lost", "numgen random mod 50 == 0 drop", "allowed 0.5 % more than 0 % before; worst towards node"},
-		{"a tunnel that is too narrow", "meta length > 1400 drop", "allowed 0.5 % more than 0 % before"}
+		{"a tunnel that is too narrow", "meta length > 1400 drop", "allowed 0.5 % more than 0 % before"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := "ip netns exec " + nodes[1].netns + " nft "
