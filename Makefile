@@ -20,7 +20,7 @@ LAB       := bin/lab
 KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 
 # Packages whose tests need nothing but Go.
-UNIT      := ./api/... ./charts/... ./cmd/... ./internal/addresspool/... ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/model/... \
+UNIT      := ./api/... ./charts/... ./cmd/... ./internal/addresspool/... ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/model/... ./internal/objects/... \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
              ./test/architecture ./test/conformance ./test/continuity ./test/requests ./test/kernelmatrix/... \
              $(addprefix ./test/bench/,cniadd report rounds stats target) \

@@ -119,6 +119,7 @@ func TestImportRules(t *testing.T) {
 			{[]string{"internal/datapath"}, []string{"internal/agent", "internal/state", "internal/serve"}, "the datapath takes plain values"},
 			{[]string{"internal/agent"}, []string{"bpf", "internal/serve", "internal/model", "internal/stack"}, "the agent reaches programs through internal/datapath, and the controller by the protocol"},
 			{[]string{"internal/stack", "internal/model", "internal/addresspool", "internal/agent/ipam"}, []string{"internal/helm", "internal/fleet", "internal/datapath", "internal/serve"}, "pure packages take and return values"},
+			{[]string{"internal/objects"}, []string{"internal", "api"}, "single objects are read and written without a thought for what they are"},
 			{[]string{"bpf"}, []string{"internal", "controllers", "cmd", "api"}, "programs know nothing of who loads them"},
 		} {
 			for _, p := range pkgs {
