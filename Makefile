@@ -26,7 +26,7 @@ LAB       := bin/lab
 KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 
 # Packages whose tests need nothing but Go.
-UNIT      := ./api/... ./charts/... ./cmd/... ./internal/addresspool/... ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/model/... ./internal/probe \
+UNIT      := ./api/... ./charts/... ./cmd/... ./internal/addresspool/... ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/model/... ./internal/objects/... ./internal/probe \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
              ./test/architecture ./test/conformance ./test/continuity ./test/requests ./test/kernelmatrix/... \
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
@@ -92,8 +92,8 @@ out/fairlead-$(LOSSY).tar: FAULT := lossy
 out/fairlead-$(FAILING).tar: FAULT := failing
 $(FAULTY_IMAGES): out/fairlead-%.tar: $(LAB)
 	@mkdir -p out/$*
-	$(GO) run ./test/faulty/cmd/faulty overlay $(FAULT) -o out/faulty/$*
-	$(GO) build -trimpath -overlay out/faulty/$*/overlay.json -ldflags "-s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$*" \
+	$(GO) run ./test/faulty/cmd/faulty overlay $(FAULT) -o out/_faulty/$*
+	$(GO) build -trimpath -overlay out/_faulty/$*/overlay.json -ldflags "-s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$*" \
 	  -o out/$*/ ./cmd/fairlead ./cmd/fairlead-agent ./cmd/fairlead-cni
 	$(LAB) image -o $@ -t fairlead.io/fairlead:$* -entrypoint /fairlead out/$*/fairlead:/fairlead \
 	  out/$*/fairlead-agent:/fairlead-agent out/$*/fairlead-cni:/fairlead-cni

@@ -121,6 +121,7 @@ func TestImportRules(t *testing.T) {
 			{[]string{"internal/stack", "internal/model", "internal/addresspool", "internal/agent/ipam"}, []string{"internal/helm", "internal/gate", "internal/fleet", "internal/datapath", "internal/serve"}, "pure packages take and return values"},
 			{[]string{"internal/probe"}, []string{"internal/gate", "internal/datapath", "internal/serve", "internal/fleet"}, "probes measure: they are pods as any, and judge nothing"},
 			{[]string{"internal/gate"}, []string{"internal/agent", "internal/probe/prober", "internal/fleet", "internal/helm", "internal/datapath"}, "the gate reads reports and judges them"},
+			{[]string{"internal/objects"}, []string{"internal", "api"}, "single objects are read and written without a thought for what they are"},
 			{[]string{"bpf"}, []string{"internal", "controllers", "cmd", "api"}, "programs know nothing of who loads them"},
 		} {
 			for _, p := range pkgs {
