@@ -166,16 +166,20 @@ func (r *Reconciler) soak(ctx context.Context, s *scope, seen watched) error {
 func (r *Reconciler) judge(ctx context.Context, s *scope, done bool) (*gate.Verdict, watched, error) {
 	u := &s.cs.Status.Update
 	seen := watched{off: true, running: true}
-	// A cluster without a network yet has no packets to watch.
-	if s.cs.Spec.Gates.Probes != v1alpha1.ProbesDisabled && s.cs.Status.Nodes.Total > 0 && (done || len(u.Baseline) > 0) {
+	// There are packets to be watched once there is a network, and they say something of the
+	// change if they did arrive before it: a change that is to mend a network that is broken
+	// must not be held up because it is.
+	if s.cs.Spec.Gates.Probes != v1alpha1.ProbesDisabled && s.cs.Status.Nodes.Total > 0 && (done || (len(u.Baseline) > 0 && u.WatchedSince != nil)) {
 		var err error
 		if seen, err = r.observeProbes(ctx, s); err != nil {
 			return nil, seen, err
 		}
 		u.Measured = gate.Sum(seen.readings)
 		s.lookAgain(watchEvery)
-		if v := gate.Judge(u.Baseline, seen.readings, s.cs.Spec.Gates, r.Now()); v != nil {
-			return v, seen, nil
+		if u.WatchedSince != nil && r.Now().Sub(u.WatchedSince.Time) >= window {
+			if v := gate.Judge(u.Baseline, seen.readings, s.cs.Spec.Gates, r.Now()); v != nil {
+				return v, seen, nil
+			}
 		}
 	}
 	if done {
