@@ -121,6 +121,18 @@ type NodeCounts struct {
 	Acknowledged int32 `json:"acknowledged"`
 }
 
+// Environment is what a cluster consists of, as far as versions of Fairlead depend on it.
+type Environment struct {
+	// kubernetes are the versions of the nodes' kubelets, sorted, each once; at most 16.
+	// +listType=atomic
+	// +optional
+	Kubernetes []string `json:"kubernetes,omitempty"`
+	// kernels are the releases of the nodes' kernels, sorted, each once; at most 16.
+	// +listType=atomic
+	// +optional
+	Kernels []string `json:"kernels,omitempty"`
+}
+
 // ClusterStackStatus is what was observed in the cluster.
 type ClusterStackStatus struct {
 	// observedGeneration is the generation of the spec that this status speaks of.
@@ -136,6 +148,10 @@ type ClusterStackStatus struct {
 	// nodes counts the cluster's nodes.
 	// +optional
 	Nodes NodeCounts `json:"nodes,omitempty"`
+
+	// environment is what the cluster consists of.
+	// +optional
+	Environment Environment `json:"environment,omitempty,omitzero"`
 
 	// update is how far the cluster is with its configuration.
 	// +optional

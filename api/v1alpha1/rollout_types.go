@@ -393,7 +393,8 @@ type WaveStatus struct {
 	// away do not answer.
 	// +optional
 	Away int32 `json:"away"`
-	// held are pinned, or cannot have the version (condition Supported).
+	// held are pinned, or have a Kubernetes or a kernel that the version does not support;
+	// `fairleadctl plan` says which.
 	// +optional
 	Held int32 `json:"held"`
 	// failed have breached a gate and were not brought back.

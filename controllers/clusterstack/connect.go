@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -50,21 +51,40 @@ func CachedObjects() map[client.Object]ctrlcache.ByObject {
 			kubeProxyNamespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", kubeProxyName)},
 		}},
 		&appsv1.Deployment{}: named(controllerName),
+		&corev1.Node{}:       {Transform: onlyEnvironment},
 	}
 	cacheDriftKinds(out)
 	return out
 }
 
-// node is the metadata of a Node: nothing else of Nodes is held.
-func node() *metav1.PartialObjectMetadata {
-	o := &metav1.PartialObjectMetadata{}
-	o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Node"))
-	return o
+// onlyEnvironment empties every cached Node but for what it is and whether it is Ready.
+func onlyEnvironment(o any) (any, error) {
+	n, ok := o.(*corev1.Node)
+	if !ok {
+		return o, nil
+	}
+	kept := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion}}
+	kept.Status.NodeInfo.KubeletVersion, kept.Status.NodeInfo.KernelVersion = n.Status.NodeInfo.KubeletVersion, n.Status.NodeInfo.KernelVersion
+	if isReady(n) {
+		kept.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	}
+	return kept, nil
 }
 
-// comesAndGoes passes creation and deletion only.
-func comesAndGoes() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+// isReady says whether a Node is.
+func isReady(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// environmentChanged passes the changes of a Node that matter here, and not its heartbeats.
+func environmentChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*corev1.Node)
+		after, ok2 := e.ObjectNew.(*corev1.Node)
+		return !ok1 || !ok2 || before.Status.NodeInfo != after.Status.NodeInfo || isReady(before) != isReady(after)
+	}}
 }
 
 // connect gets the connection and starts the watches that every cluster has.
@@ -87,7 +107,7 @@ func (r *Reconciler) connect(ctx context.Context, s *scope) error {
 		{Name: "trust-configmap", Object: &corev1.ConfigMap{}},
 		{Name: "agent-and-kube-proxy-daemonsets", Object: &appsv1.DaemonSet{}},
 		{Name: "controller-deployment", Object: &appsv1.Deployment{}},
-		{Name: "nodes", Object: node(), Predicates: []predicate.Predicate{comesAndGoes()}},
+		{Name: "nodes", Object: &corev1.Node{}, Predicates: []predicate.Predicate{environmentChanged()}},
 	} {
 		if err := r.watch(ctx, s, w); err != nil {
 			return err

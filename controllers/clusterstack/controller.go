@@ -146,6 +146,8 @@ type scope struct {
 	// services says who balances Services in the cluster for now. It differs from the spec
 	// while kube-proxy is waited for.
 	services v1alpha1.KubeProxyReplacement
+	// nodes are the cluster's, as far as the cache keeps them.
+	nodes []corev1.Node
 	// rollout is what runs in the cluster, once it was observed.
 	rollout verdict
 	// held says why the cluster must not be changed now, "" when it may be.
@@ -206,6 +208,9 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 		return err
 	}
 	if err := r.identify(ctx, s); err != nil {
+		return err
+	}
+	if err := r.observeNodes(ctx, s); err != nil {
 		return err
 	}
 	if err := r.decideServices(ctx, s); err != nil {

@@ -244,7 +244,11 @@ func (s *story) condition(name, kind string) func() string {
 
 // node creates a Node.
 func (s *story) node(name string) {
-	s.Expect(work.Client.Create(s.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(gomega.Succeed())
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	s.Expect(work.Client.Create(s.ctx, n)).To(gomega.Succeed())
+	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	n.Status.NodeInfo.KernelVersion, n.Status.NodeInfo.KubeletVersion = "6.12.1", "v1.35.4"
+	s.Expect(work.Client.Status().Update(s.ctx, n)).To(gomega.Succeed())
 }
 
 // acknowledge plays the cluster's controller: it reports a node's agent.

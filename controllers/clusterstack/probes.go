@@ -5,6 +5,7 @@ package clusterstack
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,15 @@ func (r *Reconciler) observeProbes(ctx context.Context, s *scope) (watched, erro
 	if err != nil {
 		return watched{}, fmt.Errorf("reading the cluster's probes: %w", err)
 	}
+	// A node that is down reports nothing, whatever the change is; it holds the rollout up by
+	// its agent, which has not acknowledged.
+	up := map[string]bool{}
+	for i := range s.nodes {
+		if isReady(&s.nodes[i]) {
+			up[s.nodes[i].Name] = true
+		}
+	}
+	readings = slices.DeleteFunc(readings, func(n gate.NodeReading) bool { return !up[n.Node] })
 	out := watched{running: true, readings: readings}
 	image := r.image(s)
 	ready := 0
@@ -59,7 +69,7 @@ func (r *Reconciler) observeProbes(ctx context.Context, s *scope) (watched, erro
 			out.why = fmt.Sprintf("node %s: %s", n.Node, orElse(n.Why, "the probe is not ready"))
 		}
 	}
-	if total := int(s.cs.Status.Nodes.Total); ready < total || out.node != "" {
+	if total := len(up); ready < total || out.node != "" {
 		out.running = false
 		out.why = strings.TrimSuffix(fmt.Sprintf("%d of %d nodes run them; %s", ready, total, out.why), "; ")
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,13 +60,8 @@ func (r *Reconciler) observeRollout(ctx context.Context, s *scope) error {
 			return s.fail(v1alpha1.ConditionRolledOut, v1alpha1.ReasonError, fmt.Errorf("reading %s of the cluster: %w", key, err))
 		}
 	}
-	nodes := &metav1.PartialObjectMetadataList{}
-	nodes.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NodeList"))
-	if err := s.conn.Cached.List(ctx, nodes); err != nil {
-		return s.fail(v1alpha1.ConditionRolledOut, v1alpha1.ReasonError, fmt.Errorf("listing the cluster's Nodes: %w", err))
-	}
-	for i := range nodes.Items {
-		o.nodes = append(o.nodes, nodes.Items[i].Name)
+	for i := range s.nodes {
+		o.nodes = append(o.nodes, s.nodes[i].Name)
 	}
 	slices.Sort(o.nodes)
 	var networks v1alpha1.NodeNetworkList

@@ -104,6 +104,7 @@ func TestAChangeIsWatchedFromBeforeItsBeginToItsEnd(t *testing.T) {
 	s.running()
 	s.Expect(s.get().Status.Proven.PlanDigest).To(Equal("p"))
 	s.Expect(s.probesThere()).To(BeFalse())
+	s.Expect(s.get().Status.Environment).To(Equal(v1alpha1.Environment{Kubernetes: []string{"v1.35.4"}, Kernels: []string{"6.12.1"}}))
 
 	s.reconfigure(another)
 	s.Eventually(s.condition("alpha", v1alpha1.ConditionProven)).Should(HavePrefix("False/Preflight"))

@@ -185,7 +185,7 @@ func (r *Reconciler) read(ctx context.Context, key client.ObjectKey) (*scope, er
 		c := &clusters.Items[i]
 		known := stack.Cluster{Name: c.Name, Labels: c.Labels, Deleting: !c.DeletionTimestamp.IsZero()}
 		if cs := s.existing(c.Name); cs != nil {
-			known.Override = cs.Spec.Override
+			known.Override, known.Environment = cs.Spec.Override, cs.Status.Environment
 		}
 		s.clusters = append(s.clusters, known)
 	}

@@ -30,6 +30,8 @@ type Chart struct {
 	crds          []*unstructured.Unstructured
 	name, version string
 	digest        string
+	kubeVersion   string
+	annotations   map[string]string
 }
 
 // RefusedError says that a chart's schema refuses the values. Trying again with the
@@ -101,6 +103,7 @@ func newChart(from string, files []*loader.BufferedFile) (*Chart, error) {
 		return nil, fmt.Errorf("loading chart %s: it has no Chart.yaml", from)
 	}
 	out.name, out.version = c.Metadata.Name, c.Metadata.Version
+	out.kubeVersion, out.annotations = c.Metadata.KubeVersion, c.Metadata.Annotations
 	out.digest = hex.EncodeToString(sum.Sum(nil)[:16])
 	return out, nil
 }
@@ -133,6 +136,12 @@ func (c *Chart) Name() string { return c.name }
 
 // Version is the version in Chart.yaml.
 func (c *Chart) Version() string { return c.version }
+
+// KubeVersion is the range of Kubernetes in Chart.yaml, and Annotation one of its annotations.
+func (c *Chart) KubeVersion() string { return c.kubeVersion }
+
+// Annotation is the value of an annotation in Chart.yaml, "" for none.
+func (c *Chart) Annotation(name string) string { return c.annotations[name] }
 
 // Digest identifies the content of every file of the chart.
 func (c *Chart) Digest() string { return c.digest }

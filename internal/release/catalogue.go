@@ -70,6 +70,19 @@ func (c *Catalogue) Versions() []string {
 	return all
 }
 
+// kernelAnnotation is the range of kernels, in a chart's Chart.yaml.
+const kernelAnnotation = "fairlead.io/kernel"
+
+// Requires says what the chart of a version needs of a cluster: ranges of versions of
+// Kubernetes and of Linux, empty ones when it does not say.
+func (c *Catalogue) Requires(version string) (kubernetes, kernel string) {
+	chart, ok := c.Chart(version)
+	if !ok {
+		return "", ""
+	}
+	return chart.KubeVersion(), chart.Annotation(kernelAnnotation)
+}
+
 // compareVersions orders versions; what is none is lower than every one that is.
 func compareVersions(a, b string) int {
 	va, ea := version.ParseSemantic(a)

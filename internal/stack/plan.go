@@ -26,6 +26,8 @@ type Cluster struct {
 	Deleting bool
 	// Override is what the people who own the cluster lay over its configuration.
 	Override v1alpha1.CNIOverride
+	// Environment is what is known of the cluster's nodes.
+	Environment v1alpha1.Environment
 }
 
 // Versions are those that the operator can install.
@@ -34,6 +36,8 @@ type Versions struct {
 	Own string
 	// Available are all of them.
 	Available []string
+	// Requires is what they need of clusters, by version.
+	Requires map[string]Requirements
 }
 
 // List are all of them, the operator's own among them.
@@ -55,6 +59,9 @@ type ClusterPlan struct {
 	// Deleting says that the Cluster is being deleted: an existing ClusterStack
 	// stays as it is and none is created.
 	Deleting bool
+	// Unsupported says why the cluster cannot have the version, "" when it can. It keeps
+	// what it has.
+	Unsupported string
 }
 
 // Conflict is a selected Cluster that another NetworkStack holds.
@@ -153,6 +160,8 @@ func Make(s *v1alpha1.NetworkStack, all []v1alpha1.NetworkStack, clusters []Clus
 			Cluster:  c.Name,
 			Spec:     resolve(s, overrides, waveOf(waves, c), c, version),
 			Deleting: c.Deleting,
+
+			Unsupported: versions.Requires[version].unmet(version, c.Environment),
 		})
 	}
 	slices.SortFunc(plan.Clusters, func(a, b ClusterPlan) int { return cmp.Compare(a.Cluster, b.Cluster) })

@@ -16,7 +16,9 @@ const (
 	PreviewChange    = "Change"
 	PreviewUnchanged = "Unchanged"
 	PreviewPinned    = "Pinned"
-	PreviewLeaving   = "Leaving"
+	// PreviewUnsupported is a cluster that keeps what it has; Reason says why.
+	PreviewUnsupported = "Unsupported"
+	PreviewLeaving     = "Leaving"
 )
 
 // WavePreview is what a plan does in a wave, before anything moves.
@@ -31,6 +33,8 @@ type ClusterPreview struct {
 	Cluster string `json:"cluster"`
 	// Action is one of the Preview constants.
 	Action string `json:"action"`
+	// Reason says why the cluster keeps what it has, when the version does not support it.
+	Reason string `json:"reason,omitempty"`
 	// Away says that the cluster does not answer now.
 	Away bool `json:"away,omitempty"`
 	// From and To are the versions; From is empty for an installation.
@@ -64,6 +68,12 @@ func previewOf(p *ClusterPlan, cs *v1alpha1.ClusterStack) ClusterPreview {
 	switch {
 	case p.Deleting:
 		c.Action = PreviewLeaving
+		return c
+	case p.Unsupported != "" && (cs == nil || cs.Spec.AdoptOnly || cs.Spec.PlanDigest != p.Spec.PlanDigest):
+		c.Action, c.Reason = PreviewUnsupported, p.Unsupported
+		if cs != nil && !cs.Spec.AdoptOnly {
+			c.From = cs.Spec.Version
+		}
 		return c
 	case cs == nil:
 		c.Action, c.Restarts = PreviewInstall, true

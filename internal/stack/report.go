@@ -59,16 +59,34 @@ func (r *rollout) phase() (v1alpha1.RolloutPhase, string) {
 			current = fmt.Sprintf("wave %s: %d of %d clusters proven, %d on their way; ", w.Name, w.count(proven), len(w.members), w.count(updating))
 		}
 	}
-	progress := fmt.Sprintf("%s%d of %d clusters proven in all", current, done, all)
+	progress := fmt.Sprintf("%s%d of %d clusters proven in all%s", current, done, all, r.left())
 	switch {
 	case current == "" && moving == 0 && r.waiting == "" && !r.paused:
-		return v1alpha1.RolloutComplete, fmt.Sprintf("every wave has passed; %d of %d clusters proven", done, all)
+		return v1alpha1.RolloutComplete, fmt.Sprintf("every wave has passed; %d of %d clusters proven%s", done, all, r.left())
 	case r.paused:
 		return v1alpha1.RolloutPaused, "paused, no further cluster begins; " + progress
 	case r.waiting != "" && moving == 0:
 		return v1alpha1.RolloutWaiting, r.waiting + "; " + progress
 	}
 	return v1alpha1.RolloutProgressing, progress
+}
+
+// left names a cluster that keeps what it has because it cannot have what is wanted.
+func (r *rollout) left() string {
+	n, first := 0, ""
+	for _, w := range r.waves {
+		for _, m := range w.members {
+			if m.state == held && m.unsupported != "" {
+				if n++; n == 1 {
+					first = fmt.Sprintf("%s (%s)", m.want.ClusterName, m.unsupported)
+				}
+			}
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d cannot have it: %s%s", n, first, map[bool]string{true: " and others"}[n > 1])
 }
 
 // maxPlanned bounds the changes that a status names.

@@ -67,7 +67,10 @@ type waveState struct {
 
 // member is one cluster of a rollout.
 type member struct {
-	want  *v1alpha1.ClusterStackSpec
+	want *v1alpha1.ClusterStackSpec
+	// unsupported says why the cluster cannot have what is wanted, "" when it can.
+	unsupported string
+
 	cs    *v1alpha1.ClusterStack
 	state state
 	// spec is what the ClusterStack shall be now.
@@ -131,7 +134,7 @@ func (r *rollout) sort(stacks map[string]*v1alpha1.ClusterStack) {
 		if p.Deleting || (cs != nil && !cs.DeletionTimestamp.IsZero()) {
 			continue
 		}
-		m := &member{want: &p.Spec, cs: cs}
+		m := &member{want: &p.Spec, unsupported: p.Unsupported, cs: cs}
 		m.state, m.spec = m.look(), m.keep()
 		w := by[p.Spec.Wave]
 		w.members = append(w.members, m)
@@ -148,7 +151,7 @@ func (m *member) look() state {
 	switch {
 	case m.at() && m.provenAt(m.want.PlanDigest):
 		return proven
-	case m.cs.Spec.Pinned:
+	case m.cs.Spec.Pinned, m.unsupported != "" && !m.begun():
 		return held
 	case m.begun() && breachOf(m.cs) != nil:
 		return failed

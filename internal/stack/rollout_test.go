@@ -35,6 +35,8 @@ type world struct {
 	gone, stuck map[string]bool
 	// installed is what clusters have when nobody knows of it, by cluster: a plan digest.
 	installed map[string]string
+	// requires are what versions need of clusters.
+	requires map[string]Requirements
 	// begins are the clusters in the order in which they began with a version.
 	begins []string
 }
@@ -68,7 +70,7 @@ func amount(s string) *intstr.IntOrString {
 // decide runs Next once and applies what it says.
 func (w *world) decide() {
 	w.t.Helper()
-	plan, err := Make(w.stack, nil, w.clusters, Versions{Own: "v0.1.0", Available: []string{"v0.2.0", "v0.3.0"}})
+	plan, err := Make(w.stack, nil, w.clusters, Versions{Own: "v0.1.0", Available: []string{"v0.2.0", "v0.3.0"}, Requires: w.requires})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -138,7 +138,7 @@ func New(ctx context.Context, c Config) (ctrl.Manager, error) {
 	catalogue := release.NewCatalogue(version.Version, chart, c.ChartDir, c.Log)
 	stacks := &networkstack.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("fairlead-operator"), Now: time.Now, Concurrency: c.StackConcurrency,
-		Versions: func() stack.Versions { return stack.Versions{Own: version.Version, Available: catalogue.Versions()} },
+		Versions: func() stack.Versions { return versions(catalogue) },
 	}
 	clusters := &clusterstack.Reconciler{
 		Client:          mgr.GetClient(),
@@ -164,6 +164,16 @@ func New(ctx context.Context, c Config) (ctrl.Manager, error) {
 			return nil
 		}),
 	)
+}
+
+// versions are those that there is a chart of, and what they need of clusters.
+func versions(catalogue *release.Catalogue) stack.Versions {
+	v := stack.Versions{Own: version.Version, Available: catalogue.Versions(), Requires: map[string]stack.Requirements{}}
+	for _, name := range v.Available {
+		kubernetes, kernel := catalogue.Requires(name)
+		v.Requires[name] = stack.Requirements{Kubernetes: kubernetes, Kernel: kernel}
+	}
+	return v
 }
 
 func newManager(c Config) (ctrl.Manager, error) {
