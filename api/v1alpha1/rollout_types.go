@@ -138,7 +138,7 @@ type WaveSpec struct {
 
 // Approval says whether a person must let a wave begin.
 //
-// +kubebuilder:validation:XValidation:rule="self in [”, 'Required', 'NotRequired']",message="approval must be Required or NotRequired: set it to one of them, or leave it out for NotRequired"
+// +kubebuilder:validation:XValidation:rule="self in ['Required', 'NotRequired']",message="approval must be Required or NotRequired: set it to one of them, or leave it out for NotRequired"
 type Approval string
 
 // The approvals.
@@ -206,7 +206,7 @@ type GatesSpec struct {
 
 // ProbesMode says whether packets are sent.
 //
-// +kubebuilder:validation:XValidation:rule="self in [”, 'Enabled', 'Disabled']",message="gates.probes must be Enabled or Disabled: set it to one of them, or leave it out for Enabled"
+// +kubebuilder:validation:XValidation:rule="self in ['Enabled', 'Disabled']",message="gates.probes must be Enabled or Disabled: set it to one of them, or leave it out for Enabled"
 type ProbesMode string
 
 // The modes.
@@ -265,7 +265,7 @@ type AgentUpdateSpec struct {
 
 // DriftPolicy says what becomes of objects of ours that somebody else changed or deleted.
 //
-// +kubebuilder:validation:XValidation:rule="self in [”, 'Correct', 'Report']",message="spec.driftPolicy must be Correct or Report: set it to one of them, or leave it out for Correct"
+// +kubebuilder:validation:XValidation:rule="self in ['Correct', 'Report']",message="spec.driftPolicy must be Correct or Report: set it to one of them, or leave it out for Correct"
 type DriftPolicy string
 
 // The policies.
