@@ -32,7 +32,7 @@ func (o *options) seen(cmd *cobra.Command, stack string) status.Fleet {
 	if err != nil {
 		return status.Fleet{}
 	}
-	fleet, err := client.Fleet(ctx, q)
+	fleet, err := client.Overview(ctx, q)
 	if err != nil {
 		return status.Fleet{}
 	}

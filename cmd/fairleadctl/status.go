@@ -58,7 +58,11 @@ func (o *statusOptions) run(cmd *cobra.Command, args []string) error {
 	if o.watch {
 		return o.follow(cmd, client, q)
 	}
-	fleet, err := client.Fleet(cmd.Context(), q)
+	read := client.Overview
+	if o.output != "" {
+		read = client.Fleet
+	}
+	fleet, err := read(cmd.Context(), q)
 	if err != nil {
 		return err
 	}

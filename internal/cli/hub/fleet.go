@@ -78,36 +78,36 @@ func (r *row) cluster() status.Cluster {
 		Version: r.Spec.Version, Proven: r.Status.Proven.Version, Nodes: r.Status.Nodes.Total, Up: r.Status.Nodes.Acknowledged,
 		Phase: r.Status.Update.Phase, Pinned: r.Spec.Pinned, Deleting: r.Metadata.DeletionTimestamp != nil, Created: r.Metadata.CreationTimestamp,
 	}
+	ready, reason, message := false, "", ""
 	for _, c := range r.Status.Conditions {
 		switch c.Type {
 		case v1alpha1.ConditionReady:
-			out.Ready = c.Status == metav1.ConditionTrue && r.Status.ObservedGeneration == r.Metadata.Generation && !out.Deleting
-			out.Reason, out.Message = c.Reason, c.Message
+			ready, reason, message = c.Status == metav1.ConditionTrue, c.Reason, c.Message
 		case v1alpha1.ConditionConnected:
 			out.Away = c.Status == metav1.ConditionFalse
 		}
 	}
+	out.Judge(ready, r.Status.ObservedGeneration == r.Metadata.Generation, reason, message)
 	return out
 }
 
 // listMeta is the part of a list that a watch begins at.
 type listMeta struct {
-	Metadata struct {
-		ResourceVersion string `json:"resourceVersion"`
-	} `json:"metadata"`
+	ResourceVersion string `json:"resourceVersion"`
 }
 
 type stackList struct {
-	listMeta
-	Items []v1alpha1.NetworkStack `json:"items"`
+	Metadata listMeta                `json:"metadata"`
+	Items    []v1alpha1.NetworkStack `json:"items"`
 }
 
 type rowList struct {
-	listMeta
-	Items []row `json:"items"`
+	Metadata listMeta `json:"metadata"`
+	Items    []row    `json:"items"`
 }
 
-// Fleet reads stacks and clusters, by one list each.
+// Fleet reads stacks and clusters, by one list each, whole objects: Overview is ten times
+// as quick where a time in words is enough.
 func (c *Client) Fleet(ctx context.Context, q Query) (status.Fleet, error) {
 	s, r, err := c.lists(ctx, q)
 	if err != nil {

@@ -63,8 +63,10 @@ type Cluster struct {
 	Away     bool `json:"away,omitempty"`
 	Pinned   bool `json:"pinned,omitempty"`
 	Deleting bool `json:"deleting,omitempty"`
-	// Created is when the cluster got its ClusterStack.
+	// Created is when the cluster got its ClusterStack. Age is the time since then in words
+	// where only that is known.
 	Created time.Time `json:"created"`
+	Age     string    `json:"-"`
 }
 
 // StackOf is what a NetworkStack says.
@@ -140,4 +142,16 @@ func (c *Cluster) state() string {
 		return "Pinned"
 	}
 	return cmp.Or(string(c.Phase), "-")
+}
+
+// Judge fills in Ready, Reason and Message from the condition Ready: one that speaks of
+// another generation, or of a cluster that is being cleaned, says nothing of now.
+func (c *Cluster) Judge(ready, observed bool, reason, message string) {
+	c.Ready, c.Reason, c.Message = ready && observed && !c.Deleting, reason, message
+	switch {
+	case c.Deleting:
+		c.Reason, c.Message = v1alpha1.ReasonDeleting, "the network is being removed from the cluster"
+	case !observed:
+		c.Reason, c.Message = v1alpha1.ReasonProgressing, "the operator has not acted on the newest configuration yet"
+	}
 }

@@ -157,7 +157,7 @@ func printAll(w io.Writer, f Fleet, now time.Time) error {
 	for i := range f.Clusters {
 		c := &f.Clusters[i]
 		fmt.Fprintf(t, "%s/%s\t%s\t%s\t%s\t%s\t%d/%d\t%s\t%t\t%s\t%s\n", c.Namespace, c.Name, c.Stack, dash(c.Wave), dash(c.Version), dash(c.Proven), //nolint:errcheck // as above
-			c.Up, c.Nodes, c.state(), c.Ready, dash(c.Reason), duration.HumanDuration(now.Sub(c.Created)))
+			c.Up, c.Nodes, c.state(), c.Ready, dash(c.Reason), cmp.Or(c.Age, duration.HumanDuration(now.Sub(c.Created))))
 	}
 	return t.Flush()
 }
