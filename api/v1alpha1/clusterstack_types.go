@@ -144,6 +144,10 @@ type ClusterStackStatus struct {
 	// +optional
 	Proven *ProvenStatus `json:"proven,omitempty"`
 
+	// previous is what was proven before proven, with another configuration.
+	// +optional
+	Previous *ProvenStatus `json:"previous,omitempty"`
+
 	// conditions: Ready, Connected, Trusted, Released, RolledOut, Proven; KubeProxyRemoved
 	// while Fairlead balances Services; Uninstalled while the object is deleted; Drifted,
 	// ServiceMapsNearlyFull, Reconciling and Stalled while they are True.

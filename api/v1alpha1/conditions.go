@@ -93,6 +93,8 @@ const (
 	ReasonDowngrade = "DowngradeRefused"
 	// ReasonInvalidRollout says that a field of spec.rollout cannot be acted on.
 	ReasonInvalidRollout = "InvalidRollout"
+	// ReasonUndone is the reason of a breach by a person: the rollout was undone.
+	ReasonUndone = "Undone"
 	// ReasonRolloutStopped says that a gate was breached, or a person undid the change.
 	ReasonRolloutStopped = "RolloutStopped"
 	// ReasonClusterHeld says that another NetworkStack holds a selected cluster.
@@ -121,6 +123,8 @@ const (
 	ReasonKubeconfigMissing = "KubeconfigMissing"
 	// ReasonKubeconfigMalformed says that the kubeconfig cannot be used.
 	ReasonKubeconfigMalformed = "KubeconfigMalformed"
+	// ReasonWrongCluster says that the kubeconfig leads to the cluster of another Cluster.
+	ReasonWrongCluster = "WrongCluster"
 	// ReasonKubeconfigRefused says that the API server refuses the kubeconfig's credentials.
 	ReasonKubeconfigRefused = "KubeconfigRefused"
 	// ReasonUnreachable says that the API server does not answer.
@@ -220,6 +224,19 @@ const (
 	ReasonCleaningNodes = "CleaningNodes"
 	// ReasonRemovingObjects says that the last objects and the namespace are being removed.
 	ReasonRemovingObjects = "RemovingObjects"
+)
+
+// Reasons of events at a NetworkStack, beside ReasonRolloutStopped. They say what has
+// become of a rollout.
+const (
+	ReasonRolloutStarted  = "RolloutStarted"
+	ReasonRolloutPaused   = "RolloutPaused"
+	ReasonRolloutWaiting  = "RolloutWaiting"
+	ReasonRollingBack     = "RollingBack"
+	ReasonRolloutComplete = "RolloutComplete"
+	ReasonWaveStarted     = "WaveStarted"
+	ReasonWavePassed      = "WavePassed"
+	ReasonWaveFailed      = "WaveFailed"
 )
 
 // Reasons of events at a ClusterStack. They say what a changed configuration does to

@@ -88,6 +88,19 @@ type ClusterCounts struct {
 	Uninstalling int32 `json:"uninstalling"`
 }
 
+// PlannedChange is a field that gets another value in some clusters.
+type PlannedChange struct {
+	// field of the ClusterStacks, such as spec.version.
+	Field string `json:"field"`
+	// from and to are the values before and after.
+	From string `json:"from"`
+	To   string `json:"to"`
+	// effect says, to a person, what happens and what it needs.
+	Effect string `json:"effect"`
+	// clusters is the number of clusters that it changes in.
+	Clusters int32 `json:"clusters"`
+}
+
 // NetworkStackStatus is what was observed of a NetworkStack's clusters.
 type NetworkStackStatus struct {
 	// observedGeneration is the generation of the spec that this status speaks of.
@@ -101,6 +114,17 @@ type NetworkStackStatus struct {
 	// planDigest identifies the plan: the resolved configuration of all held clusters.
 	// +optional
 	PlanDigest string `json:"planDigest,omitempty"`
+
+	// availableVersions are the versions that the operator has charts of, highest first.
+	// +optional
+	// +listType=atomic
+	AvailableVersions []string `json:"availableVersions,omitempty"`
+
+	// plan is what changes in clusters that have not begun yet, at most 32 entries.
+	// `fairleadctl plan` shows it cluster by cluster.
+	// +optional
+	// +listType=atomic
+	Plan []PlannedChange `json:"plan,omitempty"`
 
 	// clusters counts the clusters.
 	// +optional

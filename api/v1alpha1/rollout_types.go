@@ -14,10 +14,10 @@ const (
 	// ApprovedAnnotation lets waves begin that need approval: REVISION/WAVE, several
 	// separated by commas.
 	ApprovedAnnotation = "fairlead.io/approved"
-	// UndoAnnotation, a REVISION, brings every cluster back to what was proven before it.
+	// UndoAnnotation, REVISION/ATTEMPT (status.rollout.attempt), brings every cluster back
+	// to what was proven before it.
 	UndoAnnotation = "fairlead.io/undo"
-	// RetryAnnotation, REVISION/ATTEMPT (status.rollout.attempt), has a rollout that was
-	// stopped or undone begin anew.
+	// RetryAnnotation, REVISION/ATTEMPT, has a rollout that was stopped or undone begin anew.
 	RetryAnnotation = "fairlead.io/retry"
 )
 
@@ -396,7 +396,7 @@ type WaveStatus struct {
 	// held are pinned, or cannot have the version (condition Supported).
 	// +optional
 	Held int32 `json:"held"`
-	// failed have breached a gate, or were brought back because another one had.
+	// failed have breached a gate and were not brought back.
 	// +optional
 	Failed int32 `json:"failed"`
 	// passedAt is when the wave passed.
@@ -406,8 +406,12 @@ type WaveStatus struct {
 
 // Breach is a gate that did not hold.
 type Breach struct {
-	// cluster whose gate did not hold.
-	Cluster string `json:"cluster"`
+	// cluster whose gate did not hold; empty when a person undid the rollout.
+	// +optional
+	Cluster string `json:"cluster,omitempty"`
+	// wave of the cluster.
+	// +optional
+	Wave string `json:"wave,omitempty"`
 	// node on which it did not hold; empty when it is about the cluster.
 	// +optional
 	Node string `json:"node,omitempty"`
@@ -465,6 +469,9 @@ type UpdateStatus struct {
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 	// +optional
 	UpdatedAt *metav1.Time `json:"updatedAt,omitempty"`
+	// watchedSince is when probes of the wanted version were first found to run on every node.
+	// +optional
+	WatchedSince *metav1.Time `json:"watchedSince,omitempty"`
 	// baseline is what probes measured before anything was changed.
 	// +listType=map
 	// +listMapKey=probe
@@ -475,6 +482,19 @@ type UpdateStatus struct {
 	// +listMapKey=probe
 	// +optional
 	Measured []Measurement `json:"measured,omitempty"`
+	// breach says where a probe is beyond its budget.
+	// +optional
+	Breach *ProbeBreach `json:"breach,omitempty"`
+}
+
+// ProbeBreach is where a probe is beyond its budget.
+type ProbeBreach struct {
+	// node on which it is.
+	// +optional
+	Node string `json:"node,omitempty"`
+	// probe by name.
+	// +optional
+	Probe string `json:"probe,omitempty"`
 }
 
 // UpdatePhase is how far a cluster is.

@@ -69,7 +69,7 @@ func newAgentCommand() *cobra.Command {
 	f.IntVar(&cfg.ServiceBackends, "service-backends", datapath.DefaultServiceBackends, "room for endpoints of Services")
 	f.StringVar(&cfg.CgroupRoot, "cgroup-root", "", "cgroup (version 2) of all processes that Services are balanced for; empty: the root of the one mounted at or below /sys/fs/cgroup")
 	cmd.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
-	cmd.AddCommand(newAgentCleanupCommand(&level), newAgentMountCommand(&level))
+	cmd.AddCommand(newAgentCleanupCommand(&level), newAgentMountCommand(&level), newProbeCommand(&level))
 	return cmd
 }
 

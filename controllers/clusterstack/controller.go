@@ -12,11 +12,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -58,18 +60,26 @@ type Reconciler struct {
 	ImageRepository string
 	// Discovery is shared by all clusters.
 	Discovery *release.Discovery
+	// NewProbes reads the probes of the cluster at a configuration; nil is the function of
+	// this name.
+	NewProbes func(cfg *rest.Config) (Probes, error)
 	// Now is the clock.
 	Now func() time.Time
 	// Concurrency is the number of clusters worked on at a time; 0 means 16.
 	Concurrency int
 
 	controller controller.Controller
+	// probes are the *running of clusters that are being changed, by key.
+	probes sync.Map
 }
 
 // SetupWithManager adds the reconciler to a manager.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.Concurrency == 0 {
 		r.Concurrency = defaultConcurrency
+	}
+	if r.NewProbes == nil {
+		r.NewProbes = NewProbes
 	}
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("clusterstack").
@@ -138,17 +148,20 @@ type scope struct {
 	services v1alpha1.KubeProxyReplacement
 	// rollout is what runs in the cluster, once it was observed.
 	rollout verdict
+	// held says why the cluster must not be changed now, "" when it may be.
+	held string
 }
 
-// held says why the cluster must not be changed now, "" when it may be.
-func (s *scope) held(carried string) string {
+// hold says why the cluster must not be changed now, if it must not.
+func (s *scope) hold(d *due, carried string) {
 	switch {
 	case s.cs.Spec.Paused:
-		return "spec.paused of NetworkStack " + s.cs.Spec.NetworkStack + " holds changes back"
+		s.held = "spec.paused of NetworkStack " + s.cs.Spec.NetworkStack + " holds changes back"
+	case s.cs.Spec.AdoptOnly && d.action != release.None:
+		s.held = fmt.Sprintf("wave %s of NetworkStack %s has not begun", s.cs.Spec.Wave, s.cs.Spec.NetworkStack)
 	case s.cs.Spec.Version != carried:
-		return fmt.Sprintf("this operator installs %s only, and %s is wanted", carried, s.cs.Spec.Version)
+		s.held = fmt.Sprintf("this operator installs %s only, and %s is wanted", carried, s.cs.Spec.Version)
 	}
-	return ""
 }
 
 func (s *scope) lookAgain(in time.Duration) {
@@ -193,19 +206,40 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 	if err := r.connect(ctx, s); err != nil {
 		return err
 	}
-	if err := r.applyTrust(ctx, s); err != nil {
+	if err := r.identify(ctx, s); err != nil {
 		return err
 	}
 	if err := r.decideServices(ctx, s); err != nil {
 		return err
 	}
-	if err := r.applyRelease(ctx, s); err != nil {
+	due, err := r.observeRelease(ctx, s)
+	if err != nil {
+		return err
+	}
+	s.hold(due, r.Version)
+	if s.cs.Spec.AdoptOnly && s.held != "" {
+		s.set(v1alpha1.ConditionReleased, false, v1alpha1.ReasonReleaseOutdated, fmt.Sprintf("the release is %s: %s", due.state, s.held))
+		return s.stop(v1alpha1.ConditionProven, v1alpha1.ReasonNotAdmitted, s.held)
+	}
+	if err := r.applyTrust(ctx, s); err != nil {
+		return err
+	}
+	r.begin(s)
+	if s.held == "" {
+		if err := r.preflight(ctx, s, due.state); err != nil {
+			return err
+		}
+	}
+	if err := r.actOnRelease(ctx, s, due); err != nil {
 		return err
 	}
 	if err := r.observeRollout(ctx, s); err != nil {
 		return err
 	}
-	return r.replaceKubeProxy(ctx, s)
+	if err := r.replaceKubeProxy(ctx, s); err != nil {
+		return err
+	}
+	return r.prove(ctx, s)
 }
 
 // patchStatus writes the status when it differs, so that it never feeds itself.

@@ -148,8 +148,8 @@ func (r *Reconciler) replaceKubeProxy(ctx context.Context, s *scope) error {
 		s.set(kind, false, v1alpha1.ReasonServicesNotReady, what+" is kept until every node balances Services"+named("not yet", s.rollout.unserved))
 		return nil
 	}
-	if why := s.held(r.Version); why != "" {
-		s.set(kind, false, v1alpha1.ReasonPaused, why)
+	if s.held != "" {
+		s.set(kind, false, v1alpha1.ReasonPaused, s.held)
 		return nil
 	}
 	yes := ""

@@ -20,6 +20,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -73,12 +74,18 @@ type story struct {
 	ctx context.Context
 	ns  string
 	now func() time.Time
+	// probes are those of the workload cluster, nil for none.
+	probes Probes
 }
 
-func begin(t *testing.T) *story {
+func begin(t *testing.T) *story { return beginWith(t, func(*story) {}) }
+
+// beginWith is begin with something set before the reconciler starts.
+func beginWith(t *testing.T, set func(*story)) *story {
 	t.Helper()
 	leaks := goleak.IgnoreCurrent()
 	s := &story{WithT: gomega.NewWithT(t), t: t, now: time.Now}
+	set(s)
 	s.SetDefaultEventuallyTimeout(30 * time.Second)
 	s.SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
 	var cancel context.CancelFunc
@@ -125,6 +132,7 @@ func (s *story) manager() ctrl.Manager {
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("fairlead-operator"), Fleet: f, Version: carried, Chart: chart, ImageRepository: "fairlead.io/fairlead",
 		Roots:     &trust.Store{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Now: s.now},
 		Discovery: &release.Discovery{}, Now: s.now,
+		NewProbes: func(*rest.Config) (Probes, error) { return s.probes, nil },
 	}
 	s.Expect(r.SetupWithManager(mgr)).To(gomega.Succeed())
 	return mgr
@@ -180,14 +188,19 @@ func (s *story) networkStack() *v1alpha1.NetworkStack {
 }
 
 // clusterStack creates the ClusterStack of a Cluster.
-func (s *story) clusterStack(name string) *v1alpha1.ClusterStack {
+func (s *story) clusterStack(name string, changes ...func(*v1alpha1.ClusterStackSpec)) *v1alpha1.ClusterStack {
 	yes := true
 	cs := &v1alpha1.ClusterStack{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: name, Finalizers: []string{v1alpha1.ClusterStackFinalizer}},
 		Spec: v1alpha1.ClusterStackSpec{
 			NetworkStack: "lab", ClusterName: name, Version: carried, PlanDigest: "p",
 			CNI: v1alpha1.CNISpec{Tunnel: v1alpha1.TunnelSpec{Port: 8472}, Masquerade: &yes},
+			// No kubelet runs pods of probes here.
+			Gates: v1alpha1.GatesSpec{Probes: v1alpha1.ProbesDisabled},
 		},
+	}
+	for _, change := range changes {
+		change(&cs.Spec)
 	}
 	s.Expect(hub.Client.Create(s.ctx, cs)).To(gomega.Succeed())
 	return cs

@@ -13,38 +13,53 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/internal/gate"
 	"github.com/fairlead-io/fairlead/internal/release"
 	"github.com/fairlead-io/fairlead/internal/stack"
 )
 
-// applyRelease brings the release to the wanted chart and values, one action at a time.
-func (r *Reconciler) applyRelease(ctx context.Context, s *scope) error {
+// due is what is to be done about the release.
+type due struct {
+	target *release.Target
+	state  release.State
+	action release.Action
+	rel    *release.Release
+}
+
+// observeRelease reads the release and says what is to be done about it.
+func (r *Reconciler) observeRelease(ctx context.Context, s *scope) (*due, error) {
 	target, err := r.target(ctx, s, stack.ModeRun)
 	if err != nil {
-		return s.refuse(err)
+		return nil, s.refuse(err)
 	}
 	rel, err := target.Observe(ctx)
 	if err != nil {
-		return s.fail(v1alpha1.ConditionReleased, v1alpha1.ReasonError, err)
+		return nil, s.fail(v1alpha1.ConditionReleased, v1alpha1.ReasonError, err)
 	}
 	observed := release.Observed{Release: rel}
 	if release.Determine(observed, target.Digest) == release.Current {
 		if observed.Incomplete, err = incomplete(ctx, s); err != nil {
-			return s.fail(v1alpha1.ConditionReleased, v1alpha1.ReasonError, err)
+			return nil, s.fail(v1alpha1.ConditionReleased, v1alpha1.ReasonError, err)
 		}
 	}
 	state := release.Determine(observed, target.Digest)
 	s.report(rel, state)
-	action := release.Next(state)
-	if action != release.None {
-		if why := s.held(r.Version); why != "" {
-			s.set(v1alpha1.ConditionReleased, false, v1alpha1.ReasonReleaseOutdated, fmt.Sprintf("the release is %s: %s", state, why))
+	return &due{target: target, state: state, action: release.Next(state), rel: rel}, nil
+}
+
+// actOnRelease does what is to be done about the release.
+func (r *Reconciler) actOnRelease(ctx context.Context, s *scope, d *due) error {
+	rel, state := d.rel, d.state
+	if d.action != release.None {
+		if s.held != "" {
+			s.set(v1alpha1.ConditionReleased, false, v1alpha1.ReasonReleaseOutdated, fmt.Sprintf("the release is %s: %s", state, s.held))
 			return nil
 		}
-		if rel, err = r.do(ctx, s, target, action, state); err != nil {
+		var err error
+		if rel, err = r.do(ctx, s, d.target, d.action, state); err != nil {
 			return s.releaseFailed(err)
 		}
-		state = release.Determine(release.Observed{Release: rel}, target.Digest)
+		state = release.Determine(release.Observed{Release: rel}, d.target.Digest)
 		s.report(rel, state)
 	}
 	if state != release.Current {
@@ -153,6 +168,7 @@ func (s *scope) refuse(err error) error {
 func (s *scope) releaseFailed(err error) error {
 	var refused *release.RefusedError
 	if errors.As(err, &refused) {
+		s.breach(&gate.Verdict{Reason: v1alpha1.ReasonUpgradeRefused, Message: refused.Error()})
 		return s.stopForPerson(v1alpha1.ConditionReleased, v1alpha1.ReasonReleaseRefused, refused.Error()+
 			": correct spec.cni of NetworkStack "+s.cs.Spec.NetworkStack)
 	}

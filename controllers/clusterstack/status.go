@@ -95,7 +95,12 @@ func noAnswer(err error) bool {
 
 // ready is a summary: the first of the conditions it rests on that is not True.
 func (s *scope) ready() metav1.Condition {
-	for _, kind := range []string{v1alpha1.ConditionConnected, v1alpha1.ConditionTrusted, v1alpha1.ConditionReleased, v1alpha1.ConditionRolledOut} {
+	if c := s.breached(); c != nil {
+		return *c
+	}
+	for _, kind := range []string{
+		v1alpha1.ConditionConnected, v1alpha1.ConditionReleased, v1alpha1.ConditionTrusted, v1alpha1.ConditionRolledOut, v1alpha1.ConditionProven,
+	} {
 		c := meta.FindStatusCondition(s.cs.Status.Conditions, kind)
 		switch {
 		case c == nil && s.cs.Spec.Paused:
@@ -112,6 +117,22 @@ func (s *scope) ready() metav1.Condition {
 	}
 	rolled := meta.FindStatusCondition(s.cs.Status.Conditions, v1alpha1.ConditionRolledOut)
 	return metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: rolled.Reason, Message: rolled.Message}
+}
+
+// breached is the gate that does not hold, nil for none: it matters more than what else
+// is on its way.
+func (s *scope) breached() *metav1.Condition {
+	c := meta.FindStatusCondition(s.cs.Status.Conditions, v1alpha1.ConditionProven)
+	if c == nil || c.Status != metav1.ConditionFalse || !v1alpha1.IsBreach(c.Reason) {
+		return nil
+	}
+	return &metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: c.Reason, Message: c.Message}
+}
+
+// ended ends the reconcile for what a condition says already.
+func (s *scope) ended(kind string) error {
+	c := meta.FindStatusCondition(s.cs.Status.Conditions, kind)
+	return &stopped{reason: c.Reason, message: c.Message}
 }
 
 // kubeProxyStands is what keeps the cluster from being Ready on account of kube-proxy: it

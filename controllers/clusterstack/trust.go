@@ -34,7 +34,7 @@ func ourLabels() map[string]string {
 
 // applyTrust gives the cluster its namespace, its CA and the root bundle.
 func (r *Reconciler) applyTrust(ctx context.Context, s *scope) error {
-	if s.held(r.Version) != "" {
+	if s.held != "" {
 		return nil
 	}
 	if err := r.applyNamespace(ctx, s); err != nil {
@@ -133,7 +133,7 @@ func (r *Reconciler) applyNamespace(ctx context.Context, s *scope) error {
 		return s.stop(v1alpha1.ConditionTrusted, v1alpha1.ReasonWaiting, fmt.Sprintf(
 			"namespace %s of the cluster is being deleted; Fairlead goes on when it is gone", Namespace))
 	}
-	same := err == nil
+	same := err == nil && ns.Annotations[clusterAnnotation] == s.identity()
 	for k, v := range want {
 		same = same && ns.Labels[k] == v
 	}
@@ -142,7 +142,7 @@ func (r *Reconciler) applyNamespace(ctx context.Context, s *scope) error {
 	}
 	err = apply(ctx, s, &corev1.Namespace{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
-		ObjectMeta: metav1.ObjectMeta{Name: Namespace, Labels: want},
+		ObjectMeta: metav1.ObjectMeta{Name: Namespace, Labels: want, Annotations: map[string]string{clusterAnnotation: s.identity()}},
 	})
 	return s.fail(v1alpha1.ConditionTrusted, v1alpha1.ReasonError, err)
 }

@@ -40,6 +40,12 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (done bool, 
 	if err := r.connect(ctx, s); err != nil {
 		return false, err
 	}
+	if err := r.identify(ctx, s); err != nil {
+		return false, err
+	}
+	if err := r.removeProbes(ctx, s); err != nil {
+		return false, err
+	}
 	clean, err := r.cleanNodes(ctx, s)
 	if err != nil || !clean {
 		return false, err

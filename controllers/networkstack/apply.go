@@ -20,37 +20,23 @@ import (
 	"github.com/fairlead-io/fairlead/internal/stack"
 )
 
-// apply brings every planned ClusterStack in line. One that cannot be applied does
-// not hold the others back.
-func (r *Reconciler) apply(ctx context.Context, s *scope) error {
+// apply brings ClusterStacks in line. One that cannot be applied does not hold the others
+// back.
+func (r *Reconciler) apply(ctx context.Context, s *scope, due []*v1alpha1.ClusterStackSpec) error {
 	var errs []error
-	for i := range s.plan.Clusters {
-		p := &s.plan.Clusters[i]
-		existing := s.children[p.Cluster]
-		if existing == nil {
-			existing = s.others[p.Cluster]
-		}
-		switch {
-		case p.Deleting:
-			// The Cluster is on its way out; what it has it keeps.
-			continue
-		case existing != nil && !existing.DeletionTimestamp.IsZero():
-			// It is created anew once its removal is through.
-			continue
-		case existing != nil && upToDate(existing, s.stack, p):
-			continue
-		}
-		applied, err := r.applyOne(ctx, s.stack, p)
+	for _, spec := range due {
+		existing := s.existing(spec.ClusterName)
+		applied, err := r.applyOne(ctx, s.stack, spec)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("applying ClusterStack %s/%s: %w", s.stack.Namespace, p.Cluster, err))
+			errs = append(errs, fmt.Errorf("applying ClusterStack %s/%s: %w", s.stack.Namespace, spec.ClusterName, err))
 			continue
 		}
-		ctrl.LoggerFrom(ctx).Info("Applied ClusterStack", "clusterStack", p.Cluster, "plan", p.Spec.PlanDigest)
-		if existing != nil {
-			r.announce(applied, stack.Changes(existing.Spec, p.Spec))
+		ctrl.LoggerFrom(ctx).Info("Applied ClusterStack", "clusterStack", spec.ClusterName, "plan", spec.PlanDigest, "version", spec.Version, "wave", spec.Wave, "adoptOnly", spec.AdoptOnly)
+		if existing != nil && !existing.Spec.AdoptOnly {
+			r.announce(applied, stack.Changes(existing.Spec, *spec))
 		}
-		s.children[p.Cluster] = applied
-		delete(s.others, p.Cluster)
+		s.children[spec.ClusterName] = applied
+		delete(s.others, spec.ClusterName)
 	}
 	return errors.Join(errs...)
 }
@@ -58,20 +44,18 @@ func (r *Reconciler) apply(ctx context.Context, s *scope) error {
 // announce says in events at a ClusterStack what its changed configuration does to the
 // cluster, so that a person who looks at it knows what goes on.
 func (r *Reconciler) announce(cs *v1alpha1.ClusterStack, changes []stack.Change) {
-	held := ""
-	if cs.Spec.Paused {
-		held = "once spec.paused of the NetworkStack is false: "
-	}
 	for _, c := range changes {
 		// The action names the field: the recorder takes events that differ in their
 		// note alone for one event.
-		r.Events.Eventf(cs, nil, corev1.EventTypeNormal, c.Reason, "Change "+c.Field, "%s%s", held, c)
+		r.Events.Eventf(cs, nil, corev1.EventTypeNormal, c.Reason, "Change "+c.Field, "%s", c)
 	}
 }
 
 // upToDate says that a ClusterStack is as planned, so that it need not be sent.
-func upToDate(cs *v1alpha1.ClusterStack, owner *v1alpha1.NetworkStack, p *stack.ClusterPlan) bool {
-	return equality.Semantic.DeepEqual(cs.Spec, p.Spec) &&
+func upToDate(cs *v1alpha1.ClusterStack, owner *v1alpha1.NetworkStack, spec *v1alpha1.ClusterStackSpec) bool {
+	want := spec.DeepCopy()
+	want.Pinned, want.Override = cs.Spec.Pinned, cs.Spec.Override // its owners'
+	return equality.Semantic.DeepEqual(cs.Spec, *want) &&
 		cs.Labels[v1alpha1.NetworkStackLabel] == owner.Name &&
 		slices.Contains(cs.Finalizers, v1alpha1.ClusterStackFinalizer) &&
 		metav1.IsControlledBy(cs, owner)
@@ -79,11 +63,11 @@ func upToDate(cs *v1alpha1.ClusterStack, owner *v1alpha1.NetworkStack, p *stack.
 
 // applyOne applies one ClusterStack. All NetworkStacks apply as one field owner, so
 // that a cluster that changes hands loses its former owner reference.
-func (r *Reconciler) applyOne(ctx context.Context, owner *v1alpha1.NetworkStack, p *stack.ClusterPlan) (*v1alpha1.ClusterStack, error) {
+func (r *Reconciler) applyOne(ctx context.Context, owner *v1alpha1.NetworkStack, spec *v1alpha1.ClusterStackSpec) (*v1alpha1.ClusterStack, error) {
 	want := &v1alpha1.ClusterStack{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ClusterStack"},
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: owner.Namespace, Name: p.Cluster,
+			Namespace: owner.Namespace, Name: spec.ClusterName,
 			Labels: map[string]string{
 				v1alpha1.NetworkStackLabel:     owner.Name,
 				"app.kubernetes.io/name":       "fairlead",
@@ -96,7 +80,7 @@ func (r *Reconciler) applyOne(ctx context.Context, owner *v1alpha1.NetworkStack,
 				*metav1.NewControllerRef(owner, v1alpha1.GroupVersion.WithKind("NetworkStack")),
 			},
 		},
-		Spec: p.Spec,
+		Spec: *spec,
 	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(want)
 	if err != nil {
@@ -118,7 +102,7 @@ func (r *Reconciler) prune(ctx context.Context, s *scope) error {
 	var errs []error
 	for name, cs := range s.children {
 		held := s.plan != nil && slices.ContainsFunc(s.plan.Clusters, func(p stack.ClusterPlan) bool { return p.Cluster == name })
-		if held || !cs.DeletionTimestamp.IsZero() || s.heir(name, r.Version) != "" {
+		if held || !cs.DeletionTimestamp.IsZero() || s.heir(name) != "" {
 			continue
 		}
 		ctrl.LoggerFrom(ctx).Info("Deleting ClusterStack: its cluster is no longer selected", "clusterStack", name)
@@ -131,10 +115,10 @@ func (r *Reconciler) prune(ctx context.Context, s *scope) error {
 }
 
 // heir is the NetworkStack that takes a cluster over from this one.
-func (s *scope) heir(cluster, carried string) string {
+func (s *scope) heir(cluster string) string {
 	i := slices.IndexFunc(s.clusters, func(c stack.Cluster) bool { return c.Name == cluster })
 	if i < 0 {
 		return ""
 	}
-	return stack.Heir(s.stack.Name, s.all, s.clusters[i], carried)
+	return stack.Heir(s.stack.Name, s.all, s.clusters[i], s.versions)
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,10 +37,14 @@ const fieldOwner = client.FieldOwner("fairlead-operator")
 // Reconciler reconciles NetworkStacks.
 type Reconciler struct {
 	Client client.Client
+	// Live reads the management cluster without a cache.
+	Live client.Reader
 	// Events says at a ClusterStack what a changed configuration does to its cluster.
 	Events events.EventRecorder
-	// Version is the version of Fairlead that this operator installs.
-	Version string
+	// Versions are those that this operator can install now.
+	Versions func() stack.Versions
+	// Now is the clock.
+	Now func() time.Time
 	// Concurrency is the number of NetworkStacks reconciled at a time; 0 means 4.
 	Concurrency int
 }
@@ -53,7 +58,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("networkstack").
 		// A change of one stack may give or take clusters of every other.
-		Watches(&v1alpha1.NetworkStack{}, everyStack, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.NetworkStack{}, everyStack, builder.WithPredicates(
+			predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&clusterv1.Cluster{}, everyStack, builder.WithPredicates(selectionChanged())).
 		Watches(&v1alpha1.ClusterStack{}, handler.EnqueueRequestsFromMapFunc(holderOf)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.Concurrency}).
@@ -97,7 +103,9 @@ type scope struct {
 	// children are the ClusterStacks that the stack holds, by cluster; others those
 	// that other stacks hold.
 	children, others map[string]*v1alpha1.ClusterStack
+	versions         stack.Versions
 	plan             *stack.Plan
+	step             stack.Step
 	// refusal is why there is no plan.
 	refusal error
 }
@@ -111,6 +119,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	before := s.stack.DeepCopy()
 	if s.stack.DeletionTimestamp.IsZero() {
 		err = r.reconcile(ctx, s)
+		if errors.Is(err, errBehind) {
+			return reconcile.Result{RequeueAfter: catchUp}, nil
+		}
 	} else {
 		var done bool
 		if done, err = r.reconcileDelete(ctx, s); done {
@@ -118,7 +129,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 	}
 	s.summarize(err)
-	return reconcile.Result{}, errors.Join(err, r.patchStatus(ctx, before, s.stack))
+	err = errors.Join(err, r.patchStatus(ctx, before, s.stack))
+	if err == nil {
+		r.announceRollout(s.stack, &before.Status.Rollout)
+	}
+	return reconcile.Result{RequeueAfter: s.again(r.Now())}, err
+}
+
+// again is when to look again by the clock; 0 is never.
+func (s *scope) again(now time.Time) time.Duration {
+	if s.step.Again.IsZero() {
+		return 0
+	}
+	return max(time.Second, s.step.Again.Sub(now))
 }
 
 // patchStatus writes the status when it differs, so that it never feeds itself.
@@ -142,14 +165,6 @@ func (r *Reconciler) read(ctx context.Context, key client.ObjectKey) (*scope, er
 		return nil, err
 	}
 	s.all = stacks.Items
-	var clusters clusterv1.ClusterList
-	if err := r.Client.List(ctx, &clusters, client.InNamespace(key.Namespace)); err != nil {
-		return nil, err
-	}
-	for i := range clusters.Items {
-		c := &clusters.Items[i]
-		s.clusters = append(s.clusters, stack.Cluster{Name: c.Name, Labels: c.Labels, Deleting: !c.DeletionTimestamp.IsZero()})
-	}
 	var children v1alpha1.ClusterStackList
 	if err := r.Client.List(ctx, &children, client.InNamespace(key.Namespace)); err != nil {
 		return nil, err
@@ -162,7 +177,27 @@ func (r *Reconciler) read(ctx context.Context, key client.ObjectKey) (*scope, er
 			s.others[c.Spec.ClusterName] = c
 		}
 	}
+	var clusters clusterv1.ClusterList
+	if err := r.Client.List(ctx, &clusters, client.InNamespace(key.Namespace)); err != nil {
+		return nil, err
+	}
+	for i := range clusters.Items {
+		c := &clusters.Items[i]
+		known := stack.Cluster{Name: c.Name, Labels: c.Labels, Deleting: !c.DeletionTimestamp.IsZero()}
+		if cs := s.existing(c.Name); cs != nil {
+			known.Override = cs.Spec.Override
+		}
+		s.clusters = append(s.clusters, known)
+	}
 	return s, nil
+}
+
+// existing is the ClusterStack of a cluster, whoever holds it; nil for none.
+func (s *scope) existing(cluster string) *v1alpha1.ClusterStack {
+	if cs := s.children[cluster]; cs != nil {
+		return cs
+	}
+	return s.others[cluster]
 }
 
 // reconcile acts on a NetworkStack that is not being deleted.
@@ -174,12 +209,17 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 			return fmt.Errorf("adding the finalizer: %w", err)
 		}
 	}
-	s.plan, s.refusal = stack.Make(s.stack, s.all, s.clusters, r.Version)
+	s.versions = r.Versions()
+	s.plan, s.refusal = stack.Make(s.stack, s.all, s.clusters, s.versions)
+	if s.refusal == nil {
+		s.refusal = stack.CheckDowngrade(s.stack, s.plan, s.stacks())
+	}
 	if s.refusal != nil {
 		// What is installed stays as it is until the spec can be acted on.
+		s.plan = nil
 		return nil
 	}
-	if err := r.apply(ctx, s); err != nil {
+	if err := r.rollOut(ctx, s); err != nil {
 		return err
 	}
 	if s.stack.Spec.Paused {

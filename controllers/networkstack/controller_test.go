@@ -115,7 +115,7 @@ func TestAVersionThatTheOperatorDoesNotCarry(t *testing.T) {
 	s.Eventually(s.holders).Should(ConsistOf("alpha=lab"))
 	edit(s, s.stack("lab", "lab"), func(n *v1alpha1.NetworkStack) { n.Spec.Version = "v9.9.9" })
 	s.Eventually(s.condition("lab", v1alpha1.ConditionStalled)).Should(And(
-		HavePrefix("True/VersionNotSupported"), ContainSubstring("set spec.version to v0.1.0")))
+		HavePrefix("True/VersionNotSupported"), ContainSubstring("charts of v0.2.0, v0.1.0 only")))
 	s.Expect(s.holders()).To(ConsistOf("alpha=lab"))
 	edit(s, s.stack("lab", "lab"), func(n *v1alpha1.NetworkStack) { n.Spec.Version = carried })
 	s.Eventually(s.condition("lab", v1alpha1.ConditionAccepted)).Should(HavePrefix("True/"))

@@ -18,6 +18,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (done bool, 
 	if !controllerutil.ContainsFinalizer(s.stack, v1alpha1.NetworkStackFinalizer) {
 		return true, nil
 	}
+	s.versions = r.Versions()
 	if len(s.children) > 0 {
 		return false, r.prune(ctx, s)
 	}

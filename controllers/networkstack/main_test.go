@@ -15,6 +15,7 @@ import (
 	"github.com/onsi/gomega"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/internal/fleet/fleettest"
+	"github.com/fairlead-io/fairlead/internal/stack"
 )
 
 const carried = "v0.1.0"
@@ -68,7 +70,10 @@ func begin(t *testing.T) *story {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Reconciler{Client: mgr.GetClient(), Events: mgr.GetEventRecorder("fairlead-operator"), Version: carried}).SetupWithManager(mgr); err != nil {
+	if err := (&Reconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("fairlead-operator"), Now: time.Now,
+		Versions: func() stack.Versions { return stack.Versions{Own: carried, Available: []string{"v0.2.0", carried}} },
+	}).SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
@@ -141,18 +146,51 @@ func (s *story) clusterStack(name string) *v1alpha1.ClusterStack {
 	return &v1alpha1.ClusterStack{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: name}}
 }
 
-// report plays the part of controllers/clusterstack: it makes a ClusterStack ready or not.
-func (s *story) report(name string, ready metav1.ConditionStatus, reason string) {
+// status plays the part of controllers/clusterstack: it writes a ClusterStack's status.
+func (s *story) status(name string, change func(*v1alpha1.ClusterStack)) {
 	s.t.Helper()
 	cs := s.clusterStack(name)
 	s.Eventually(func() error {
 		if err := hub.Client.Get(s.ctx, client.ObjectKeyFromObject(cs), cs); err != nil {
 			return err
 		}
+		change(cs)
 		cs.Status.ObservedGeneration = cs.Generation
-		cs.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: ready, Reason: reason, LastTransitionTime: metav1.Now()}}
+		cs.Status.Update.PlanDigest = cs.Spec.PlanDigest
 		return hub.Client.Status().Update(s.ctx, cs)
 	}).Should(gomega.Succeed())
+}
+
+func setCondition(cs *v1alpha1.ClusterStack, kind string, status metav1.ConditionStatus, reason string) {
+	meta.SetStatusCondition(&cs.Status.Conditions, metav1.Condition{Type: kind, Status: status, Reason: reason, Message: "message of " + reason})
+}
+
+// see says that a cluster answers and has no release of ours, and waits until it may begin.
+func (s *story) see(name string) {
+	s.t.Helper()
+	s.status(name, func(cs *v1alpha1.ClusterStack) {
+		setCondition(cs, v1alpha1.ConditionConnected, metav1.ConditionTrue, v1alpha1.ReasonConnected)
+		cs.Status.Releases = []v1alpha1.ReleaseStatus{{Name: "fairlead-cni", State: "Absent"}}
+	})
+	s.Eventually(func() bool {
+		cs := s.clusterStack(name)
+		s.Expect(hub.Client.Get(s.ctx, client.ObjectKeyFromObject(cs), cs)).To(gomega.Succeed())
+		return cs.Spec.AdoptOnly
+	}).Should(gomega.BeFalse())
+}
+
+// report makes a ClusterStack ready, which is proven, or not.
+func (s *story) report(name string, ready metav1.ConditionStatus, reason string) {
+	s.t.Helper()
+	s.see(name)
+	s.status(name, func(cs *v1alpha1.ClusterStack) {
+		cs.Status.Releases[0].State = "Current"
+		setCondition(cs, v1alpha1.ConditionReady, ready, reason)
+		if p := cs.Status.Proven; ready == metav1.ConditionTrue && (p == nil || p.PlanDigest != cs.Spec.PlanDigest) {
+			cs.Status.Previous = p
+			cs.Status.Proven = &v1alpha1.ProvenStatus{Version: cs.Spec.Version, PlanDigest: cs.Spec.PlanDigest, CNI: cs.Spec.CNI}
+		}
+	})
 }
 
 // release plays the end of an uninstall.

@@ -3,6 +3,7 @@
 package networkstack
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -26,13 +27,13 @@ func (s *story) routing(cluster string) func() v1alpha1.RoutingMode {
 	}
 }
 
-// events are "cluster reason: note" of all events at ClusterStacks.
-func (s *story) events() []string {
+// events are "name reason: note" of all events at objects of a kind.
+func (s *story) events(kind string) []string {
 	var l eventsv1.EventList
 	s.Expect(hub.Client.List(s.ctx, &l, client.InNamespace(s.ns))).To(Succeed())
 	var out []string
 	for _, e := range l.Items {
-		if e.Regarding.Kind == "ClusterStack" {
+		if e.Regarding.Kind == kind {
 			out = append(out, e.Regarding.Name+" "+e.Reason+": "+e.Note)
 		}
 	}
@@ -49,25 +50,41 @@ func TestRoutingDiffersByOverrideAndASwitchIsAnnounced(t *testing.T) {
 	s.create(stack)
 	s.Eventually(s.routing("alpha")).Should(Equal(v1alpha1.RoutingTunnel))
 	s.Eventually(s.routing("bravo")).Should(Equal(v1alpha1.RoutingNative))
-	s.Expect(s.events()).To(BeEmpty(), "a cluster that is new changes nothing")
+	events := func() []string { return s.events("ClusterStack") }
+	s.Expect(events()).To(BeEmpty(), "a cluster that is new changes nothing")
+	s.report("alpha", metav1.ConditionTrue, "AllNodesAcknowledged")
+	s.report("bravo", metav1.ConditionTrue, "AllNodesAcknowledged")
 
 	// The label that the override selects by moves: so does the routing, and people are told.
 	alpha := &clusterv1.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "alpha"}}
 	edit(s, alpha, func(c *clusterv1.Cluster) { c.Labels = map[string]string{"env": "prod"} })
 	s.Eventually(s.routing("alpha")).Should(Equal(v1alpha1.RoutingNative))
-	s.Eventually(s.events).Should(ContainElement(And(
+	s.Eventually(events).Should(ContainElement(And(
 		HavePrefix("alpha RoutingChanged: spec.cni.routing.mode: Tunnel -> Native: agents restart one after another"),
 		ContainSubstring("the network between nodes must route"))))
 
-	// Two fields at once are two events; while paused they say that they are held back.
+	// While paused nothing changes, and the plan says what will.
+	s.report("alpha", metav1.ConditionTrue, "AllNodesAcknowledged")
 	edit(s, stack, func(n *v1alpha1.NetworkStack) {
 		n.Spec.Paused, n.Spec.CNI.MTU, n.Spec.CNI.FlowTable.Entries = true, 1400, 16384
 	})
-	held := "once spec.paused of the NetworkStack is false: "
-	s.Eventually(s.events).Should(ContainElements(
-		HavePrefix("bravo ConfigurationChanged: "+held+"spec.cni.mtu: 0 (the uplink's) -> 1400"),
-		HavePrefix("bravo ConfigurationChanged: "+held+"spec.cni.flowTable.entries: 131072 -> 16384")))
-	for _, e := range s.events() {
+	plan := func() []string {
+		s.Expect(hub.Client.Get(s.ctx, client.ObjectKeyFromObject(stack), stack)).To(Succeed())
+		var out []string
+		for _, c := range stack.Status.Plan {
+			out = append(out, fmt.Sprintf("%s: %s -> %s in %d", c.Field, c.From, c.To, c.Clusters))
+		}
+		return out
+	}
+	s.Eventually(plan).Should(ConsistOf(
+		"spec.cni.mtu: 0 (the uplink's) -> 1400 in 2", "spec.cni.flowTable.entries: 131072 -> 16384 in 2"))
+	s.Expect(stack.Status.Rollout.Phase).To(Equal(v1alpha1.RolloutPaused))
+	// Two fields at once are two events.
+	edit(s, stack, func(n *v1alpha1.NetworkStack) { n.Spec.Paused = false })
+	s.Eventually(events).Should(ContainElements(
+		HavePrefix("alpha ConfigurationChanged: spec.cni.mtu: 0 (the uplink's) -> 1400"),
+		HavePrefix("alpha ConfigurationChanged: spec.cni.flowTable.entries: 131072 -> 16384")))
+	for _, e := range events() {
 		s.Expect(strings.HasPrefix(e, "bravo RoutingChanged")).To(BeFalse(), "bravo's routing never changed: %s", e)
 	}
 }

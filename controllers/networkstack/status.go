@@ -23,8 +23,10 @@ const maxNamed = 5
 func (s *scope) summarize(failure error) {
 	st := &s.stack.Status
 	st.ObservedGeneration = s.stack.Generation
+	st.AvailableVersions = s.versions.List()
 	if s.plan != nil {
 		st.Version, st.PlanDigest = s.plan.Version, s.plan.Digest
+		st.Plan = stack.Pending(s.plan, s.stacks())
 	}
 	var waiting []string
 	st.Clusters, waiting = s.count()
@@ -34,13 +36,16 @@ func (s *scope) summarize(failure error) {
 	accepted := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionAccepted)
 	ready := meta.IsStatusConditionTrue(st.Conditions, v1alpha1.ConditionReady)
 	stalled := ""
+	reason := reasonOf(accepted)
 	switch {
 	case accepted != nil && accepted.Status == metav1.ConditionFalse:
 		stalled = accepted.Message
+	case st.Rollout.Phase == v1alpha1.RolloutStopped:
+		stalled, reason = st.Rollout.Message, v1alpha1.ReasonRolloutStopped
 	case st.Clusters.Stalled > 0 && int(st.Clusters.Stalled) == len(waiting):
 		stalled = "every cluster that is not Ready waits for a person: " + bounded(waiting)
 	}
-	s.setAbnormal(v1alpha1.ConditionStalled, stalled != "", reasonOf(accepted), stalled)
+	s.setAbnormal(v1alpha1.ConditionStalled, stalled != "", reason, stalled)
 	s.setAbnormal(v1alpha1.ConditionReconciling, stalled == "" && !ready, v1alpha1.ReasonProgressing, "clusters are brought to the plan")
 }
 
@@ -118,6 +123,8 @@ func (s *scope) accept() {
 	c := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted, Message: "the spec can be acted on"}
 	var invalid *stack.InvalidSelectorError
 	var unsupported *stack.VersionError
+	var downgrade *stack.DowngradeError
+	var rollout *stack.RolloutError
 	switch {
 	case !s.stack.DeletionTimestamp.IsZero():
 		c.Reason, c.Message = v1alpha1.ReasonDeleting, "the NetworkStack is being deleted"
@@ -125,6 +132,10 @@ func (s *scope) accept() {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalidSelector, invalid.Error()
 	case errors.As(s.refusal, &unsupported):
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonVersionNotSupported, unsupported.Error()
+	case errors.As(s.refusal, &downgrade):
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonDowngrade, downgrade.Error()
+	case errors.As(s.refusal, &rollout):
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalidRollout, rollout.Error()
 	case s.plan != nil && len(s.plan.Conflicts) > 0:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonClusterHeld, conflictMessage(s.plan.Conflicts)
 	}
@@ -153,10 +164,14 @@ func (s *scope) ready(waiting []string, failure error) metav1.Condition {
 		return no(accepted.Reason, accepted.Message)
 	case !s.stack.DeletionTimestamp.IsZero(), n.Uninstalling > 0 && int(n.Uninstalling) == len(waiting):
 		return no(v1alpha1.ReasonUninstalling, "still to be cleaned: "+bounded(waiting))
+	case s.stack.Status.Rollout.Phase == v1alpha1.RolloutStopped:
+		return no(v1alpha1.ReasonRolloutStopped, s.stack.Status.Rollout.Message)
 	case len(waiting) > 0 && s.stack.Spec.Paused:
 		return no(v1alpha1.ReasonPaused, "spec.paused holds changes back; not Ready: "+bounded(waiting))
 	case len(waiting) > 0:
 		return no(v1alpha1.ReasonClustersNotReady, fmt.Sprintf("%d of %d clusters are Ready; not Ready: %s", n.Ready, n.Held, bounded(waiting)))
+	case s.plan != nil && s.stack.Status.Rollout.Phase != v1alpha1.RolloutComplete:
+		return no(v1alpha1.ReasonProgressing, s.stack.Status.Rollout.Message)
 	case n.Selected == 0:
 		return metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonNoCluster,
 			Message: fmt.Sprintf("no Cluster of namespace %s matches spec.clusterSelector: label the Clusters that shall have this network", s.stack.Namespace)}

@@ -43,7 +43,7 @@ func TestOverridesAreLaidOverOneAnother(t *testing.T) {
 		{Name: "empty", CNI: v1alpha1.CNIOverride{MTU: pointer(v1alpha1.MTU(1280))}},
 	}
 	before := s.DeepCopy()
-	p, err := Make(&s, nil, []Cluster{in("alpha", "lab"), in("bravo", "prod"), in("charlie", "edge")}, carried)
+	p, err := Make(&s, nil, []Cluster{in("alpha", "lab"), in("bravo", "prod"), in("charlie", "edge")}, Versions{Own: carried})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,18 +92,18 @@ func TestAnOverrideTellsNotSetFromZero(t *testing.T) {
 func TestAnOverrideWithAnInvalidSelectorIsNamed(t *testing.T) {
 	s := lab("a", 0, "lab")
 	s.Spec.Overrides = []v1alpha1.ClusterOverride{forEnv("good", "lab", v1alpha1.CNIOverride{}), forEnv("bad", "no such value!", v1alpha1.CNIOverride{})}
-	_, err := Make(&s, nil, []Cluster{in("alpha", "lab")}, carried)
+	_, err := Make(&s, nil, []Cluster{in("alpha", "lab")}, Versions{Own: carried})
 	var i *InvalidSelectorError
 	if !errors.As(err, &i) || i.Override != "bad" || !strings.Contains(err.Error(), `clusterSelector of spec.overrides[name=bad] of NetworkStack "a"`) {
 		t.Errorf("got %v", err)
 	}
 	// Its clusters stay its own, and it can take none over.
 	younger := lab("b", -1, "lab")
-	p, err := Make(&younger, []v1alpha1.NetworkStack{s, younger}, []Cluster{in("alpha", "lab")}, carried)
+	p, err := Make(&younger, []v1alpha1.NetworkStack{s, younger}, []Cluster{in("alpha", "lab")}, Versions{Own: carried})
 	if err != nil || len(p.Conflicts) != 1 {
 		t.Errorf("got %v, %v", p, err)
 	}
-	if heir := Heir("me", []v1alpha1.NetworkStack{s}, in("alpha", "lab"), carried); heir != "" {
+	if heir := Heir("me", []v1alpha1.NetworkStack{s}, in("alpha", "lab"), Versions{Own: carried}); heir != "" {
 		t.Errorf("%q takes over what it cannot serve", heir)
 	}
 }

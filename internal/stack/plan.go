@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -23,6 +24,28 @@ type Cluster struct {
 	// Deleting is true once the Cluster is being deleted. It gets nothing new then,
 	// and keeps what it has while its machines go away.
 	Deleting bool
+	// Override is what the people who own the cluster lay over its configuration.
+	Override v1alpha1.CNIOverride
+}
+
+// Versions are those that the operator can install.
+type Versions struct {
+	// Own is the operator's own version, which a stack without spec.version gets.
+	Own string
+	// Available are all of them.
+	Available []string
+}
+
+// List are all of them, the operator's own among them.
+func (v Versions) List() []string {
+	if v.Own == "" || slices.Contains(v.Available, v.Own) {
+		return v.Available
+	}
+	return append([]string{v.Own}, v.Available...)
+}
+
+func (v Versions) has(version string) bool {
+	return version == v.Own || slices.Contains(v.Available, version)
 }
 
 // ClusterPlan is the resolved configuration of one cluster.
@@ -51,6 +74,12 @@ type Plan struct {
 	Conflicts []Conflict
 	// Digest identifies the resolved configuration of all clusters of the plan.
 	Digest string
+	// Revision identifies the configuration that the stack asks for, whatever clusters
+	// there are.
+	Revision string
+
+	waves   []wave
+	windows []window
 }
 
 // InvalidSelectorError says that spec.clusterSelector, or that of the override of this
@@ -71,35 +100,46 @@ func (e *InvalidSelectorError) Error() string {
 
 func (e *InvalidSelectorError) Unwrap() error { return e.Err }
 
-// VersionError says that the operator does not carry the wanted version.
+// VersionError says that the operator has no chart of the wanted version.
 type VersionError struct {
-	Wanted, Carried string
+	Stack, Wanted string
+	Versions      Versions
 }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("spec.version is %s but this operator installs %s only: set spec.version to %s, leave it out, or replace the operator by version %s",
-		e.Wanted, e.Carried, e.Carried, e.Wanted)
+	return fmt.Sprintf("spec.version of NetworkStack %q is %s, and this operator has charts of %s only: set spec.version to one of them, leave it out for %s, or give the operator a chart of %s (--chart-dir)",
+		e.Stack, e.Wanted, strings.Join(e.Versions.List(), ", "), e.Versions.Own, e.Wanted)
 }
 
 // Make plans one NetworkStack. all are the NetworkStacks of its namespace (itself
-// may be among them), clusters the Clusters of its namespace, carried the version
-// that the operator installs. A Cluster that several stacks select belongs to the
+// may be among them), clusters the Clusters of its namespace, versions those that the
+// operator can install. A Cluster that several stacks select belongs to the
 // oldest of them, then to the first by name; stacks that are being deleted or whose
-// selector is invalid hold nothing. The error is an *InvalidSelectorError or a *VersionError.
-func Make(s *v1alpha1.NetworkStack, all []v1alpha1.NetworkStack, clusters []Cluster, carried string) (*Plan, error) {
+// selector is invalid hold nothing. The error is an *InvalidSelectorError, a *VersionError
+// or a *RolloutError.
+func Make(s *v1alpha1.NetworkStack, all []v1alpha1.NetworkStack, clusters []Cluster, versions Versions) (*Plan, error) {
 	selector, err := Selector(s)
 	if err != nil {
 		return nil, err
 	}
-	if v := s.Spec.Version; v != "" && v != carried {
-		return nil, &VersionError{Wanted: v, Carried: carried}
+	version := cmp.Or(s.Spec.Version, versions.Own)
+	if !versions.has(version) {
+		return nil, &VersionError{Stack: s.Name, Wanted: version, Versions: versions}
 	}
 	overrides, err := readOverrides(s)
 	if err != nil {
 		return nil, err
 	}
+	waves, err := readWaves(s)
+	if err != nil {
+		return nil, err
+	}
+	windows, err := readWindows(s)
+	if err != nil {
+		return nil, err
+	}
 	older := olderThan(s, all)
-	plan := &Plan{Version: carried}
+	plan := &Plan{Version: version, Revision: revision(s, version), waves: waves, windows: windows}
 	for _, c := range clusters {
 		if !selector.Matches(labels.Set(c.Labels)) {
 			continue
@@ -111,7 +151,7 @@ func Make(s *v1alpha1.NetworkStack, all []v1alpha1.NetworkStack, clusters []Clus
 		}
 		plan.Clusters = append(plan.Clusters, ClusterPlan{
 			Cluster:  c.Name,
-			Spec:     resolve(s, overrides, c, carried),
+			Spec:     resolve(s, overrides, waveOf(waves, c), c, version),
 			Deleting: c.Deleting,
 		})
 	}
@@ -127,13 +167,13 @@ func Make(s *v1alpha1.NetworkStack, all []v1alpha1.NetworkStack, clusters []Clus
 
 // Heir returns the name of the NetworkStack other than leaving that takes the
 // Cluster over as it is, "" when there is none and the Cluster is to be cleaned. A
-// stack that cannot be acted on (its version is not the operator's, or the selector of
-// an override is invalid) can take nothing over.
-func Heir(leaving string, all []v1alpha1.NetworkStack, c Cluster, carried string) string {
+// stack that cannot be acted on (its version is none of the operator's, or the selector
+// of an override is invalid) can take nothing over.
+func Heir(leaving string, all []v1alpha1.NetworkStack, c Cluster, versions Versions) string {
 	var able []v1alpha1.NetworkStack
 	for _, s := range byAge(all) {
 		_, err := readOverrides(&s)
-		if s.Name != leaving && (s.Spec.Version == "" || s.Spec.Version == carried) && err == nil {
+		if s.Name != leaving && (s.Spec.Version == "" || versions.has(s.Spec.Version)) && err == nil {
 			able = append(able, s)
 		}
 	}
@@ -192,25 +232,59 @@ func holderAmong(sorted []v1alpha1.NetworkStack, c Cluster) string {
 
 // resolve lays the overrides of one cluster over the stack's configuration, fills every
 // default in and digests the result.
-func resolve(s *v1alpha1.NetworkStack, overrides []override, c Cluster, version string) v1alpha1.ClusterStackSpec {
+func resolve(s *v1alpha1.NetworkStack, overrides []override, w *wave, c Cluster, version string) v1alpha1.ClusterStackSpec {
 	cni := *s.Spec.CNI.DeepCopy()
 	for _, o := range overrides {
 		if o.selector.Matches(labels.Set(c.Labels)) {
 			o.cni.apply(&cni)
 		}
 	}
+	partialCNI(c.Override).apply(&cni)
 	fillDefaults(&cni)
-	return v1alpha1.ClusterStackSpec{
+	spec := v1alpha1.ClusterStackSpec{
 		NetworkStack: s.Name,
 		ClusterName:  c.Name,
 		Version:      version,
 		CNI:          cni,
-		Paused:       s.Spec.Paused,
-		PlanDigest: Digest(struct {
-			Version string           `json:"version"`
-			CNI     v1alpha1.CNISpec `json:"cni"`
-		}{version, cni}),
+		PlanDigest:   PlanDigest(version, cni),
 	}
+	setTerms(&spec, s, w)
+	return spec
+}
+
+// setTerms sets what is in force for a cluster at once, whatever configuration it has: how
+// it is to be changed and watched.
+func setTerms(spec *v1alpha1.ClusterStackSpec, s *v1alpha1.NetworkStack, w *wave) {
+	r := s.Spec.Rollout.DeepCopy()
+	spec.Paused = s.Spec.Paused
+	spec.Wave = w.Name
+	spec.Soak = metav1.Duration{Duration: w.soak(r)}
+	spec.Deadline = metav1.Duration{Duration: defaultDeadline}
+	if r.Deadline != nil && r.Deadline.Duration > 0 {
+		spec.Deadline = *r.Deadline
+	}
+	spec.Gates = r.Gates
+	if spec.Gates.Probes == "" {
+		spec.Gates.Probes = v1alpha1.ProbesEnabled
+	}
+	spec.Agents = r.Agents
+	spec.DriftPolicy = cmp.Or(s.Spec.DriftPolicy, v1alpha1.DriftCorrect)
+	spec.DriftIgnore = s.DeepCopy().Spec.DriftIgnore
+}
+
+// PlanDigest identifies the configuration of a cluster.
+func PlanDigest(version string, cni v1alpha1.CNISpec) string {
+	return Digest(struct {
+		Version string           `json:"version"`
+		CNI     v1alpha1.CNISpec `json:"cni"`
+	}{version, cni})
+}
+
+// revision identifies what a stack asks for.
+func revision(s *v1alpha1.NetworkStack, version string) string {
+	cni := *s.Spec.CNI.DeepCopy()
+	fillDefaults(&cni)
+	return Digest([]any{version, cni, s.Spec.Overrides})
 }
 
 // fillDefaults fills in what zero values stand for. The API server does it as well; a

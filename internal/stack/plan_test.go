@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
@@ -68,7 +69,7 @@ func TestMake(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			stacks := append(slices.Clone(c.others), c.stack)
-			p, err := Make(&c.stack, stacks, clusters, carried)
+			p, err := Make(&c.stack, stacks, clusters, Versions{Own: carried})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,11 +86,11 @@ func TestMake(t *testing.T) {
 			slices.Reverse(stacks)
 			turned := slices.Clone(clusters)
 			slices.Reverse(turned)
-			again, err := Make(&c.stack, stacks, turned, carried)
+			again, err := Make(&c.stack, stacks, turned, Versions{Own: carried})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := cmp.Diff(p, again); d != "" {
+			if d := cmp.Diff(p, again, cmpopts.IgnoreUnexported(Plan{})); d != "" {
 				t.Errorf("the order of the inputs matters: %s", d)
 			}
 		})
@@ -99,14 +100,14 @@ func TestMake(t *testing.T) {
 func TestMakeRefuses(t *testing.T) {
 	s := lab("a", 0, "lab")
 	s.Spec.Version = "v9.9.9"
-	_, err := Make(&s, nil, nil, carried)
+	_, err := Make(&s, nil, nil, Versions{Own: carried})
 	var v *VersionError
-	if !errors.As(err, &v) || !strings.Contains(err.Error(), "set spec.version to v0.1.0") {
+	if !errors.As(err, &v) || !strings.Contains(err.Error(), "charts of v0.1.0 only: set spec.version to one of them") {
 		t.Errorf("got %v", err)
 	}
 	s = lab("a", 0, "lab")
 	s.Spec.ClusterSelector.MatchExpressions[0].Operator = "Maybe"
-	_, err = Make(&s, nil, nil, carried)
+	_, err = Make(&s, nil, nil, Versions{Own: carried})
 	var i *InvalidSelectorError
 	if !errors.As(err, &i) || !strings.Contains(err.Error(), `spec.clusterSelector of NetworkStack "a"`) {
 		t.Errorf("got %v", err)
@@ -118,7 +119,7 @@ func TestDigestFollowsTheConfiguration(t *testing.T) {
 	digest := func(change func(*v1alpha1.NetworkStack)) (cluster, plan string) {
 		n := s.DeepCopy()
 		change(n)
-		p, err := Make(n, nil, []Cluster{in("alpha", "lab")}, carried)
+		p, err := Make(n, nil, []Cluster{in("alpha", "lab")}, Versions{Own: carried})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +158,7 @@ func TestHeir(t *testing.T) {
 		{"not one that cannot act", []v1alpha1.NetworkStack{foreign, other}, in("alpha", "lab"), "other"},
 		{"not for a Cluster that is deleted", []v1alpha1.NetworkStack{other}, gone, ""},
 	} {
-		if got := Heir("me", c.all, c.cluster, carried); got != c.want {
+		if got := Heir("me", c.all, c.cluster, Versions{Own: carried}); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 	}

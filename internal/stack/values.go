@@ -51,7 +51,7 @@ func (e *FactsError) Error() string { return e.Message }
 // Values returns the values of the cni chart for one cluster. The error is a
 // *FactsError that names the Cluster's field and the fix.
 func Values(spec *v1alpha1.ClusterStackSpec, facts Facts, image Image, mode Mode) (map[string]any, error) {
-	host, port, err := endpoint(facts)
+	host, port, err := Endpoint(facts)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,9 @@ func Values(spec *v1alpha1.ClusterStackSpec, facts Facts, image Image, mode Mode
 	}, nil
 }
 
-func endpoint(f Facts) (string, int32, error) {
+// Endpoint is where the API server of a Cluster is reached without a Service. The error is a
+// *FactsError.
+func Endpoint(f Facts) (string, int32, error) {
 	if f.EndpointHost != "" && f.EndpointPort > 0 {
 		return f.EndpointHost, f.EndpointPort, nil
 	}

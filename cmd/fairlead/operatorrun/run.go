@@ -35,6 +35,7 @@ import (
 	"github.com/fairlead-io/fairlead/controllers/networkstack"
 	"github.com/fairlead-io/fairlead/internal/fleet"
 	"github.com/fairlead-io/fairlead/internal/release"
+	"github.com/fairlead-io/fairlead/internal/stack"
 	"github.com/fairlead-io/fairlead/internal/trust"
 	"github.com/fairlead-io/fairlead/internal/version"
 )
@@ -127,7 +128,8 @@ func New(ctx context.Context, c Config) (ctrl.Manager, error) {
 		return nil, err
 	}
 	stacks := &networkstack.Reconciler{
-		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("fairlead-operator"), Version: version.Version, Concurrency: c.StackConcurrency,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("fairlead-operator"), Now: time.Now, Concurrency: c.StackConcurrency,
+		Versions: func() stack.Versions { return stack.Versions{Own: version.Version} },
 	}
 	clusters := &clusterstack.Reconciler{
 		Client:          mgr.GetClient(),
