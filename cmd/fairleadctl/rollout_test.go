@@ -107,12 +107,12 @@ func TestUndoAsksAndRetryBeginsAnew(t *testing.T) {
 	s.Expect(s.says("rollout", "retry", "production").err).To(ContainSubstring("is not stopped but Progressing"))
 
 	s.Expect(s.says("rollout", "undo", "production", "--yes").out).To(ContainSubstring("go back to what was proven before revision r1"))
-	s.Expect(s.read("production").Annotations).To(HaveKeyWithValue(v1alpha1.UndoAnnotation, "r1"))
-	s.Expect(s.says("rollout", "undo", "production", "--yes").out).To(ContainSubstring("is being undone already"))
+	s.Expect(s.read("production").Annotations).To(HaveKeyWithValue(v1alpha1.UndoAnnotation, "r1/1"))
+	s.Expect(s.says("rollout", "undo", "production", "--yes").out).To(ContainSubstring("is undone already"))
 
 	s.rollout(stack, underWay(v1alpha1.RolloutStopped))
 	s.Expect(s.says("rollout", "retry", "production").out).To(ContainSubstring("begins anew (attempt 2)"))
-	s.Expect(s.read("production").Annotations).To(And(HaveKeyWithValue(v1alpha1.RetryAnnotation, "r1/1"), Not(HaveKey(v1alpha1.UndoAnnotation))))
+	s.Expect(s.read("production").Annotations).To(HaveKeyWithValue(v1alpha1.RetryAnnotation, "r1/1"))
 }
 
 // TestApprovalsOfTwoPeopleMeet: an annotation is written on what was read, and read again
@@ -181,10 +181,10 @@ func TestRolloutStatusEndsWithACode(t *testing.T) {
 	s.rollout(stack, phase(v1alpha1.RolloutComplete))
 	stack.Spec.CNI.MTU = 1400
 	s.Expect(management.Client.Update(s.ctx, stack)).To(Succeed())
-	out, stop := s.follow("rollout", "status", "production", "--watch")
+	out, _, wait := s.follow("rollout", "status", "production", "--watch")
 	s.Eventually(out.String).Should(ContainSubstring("production v0.1.0 Pending"))
 	s.rollout(stack, phase(v1alpha1.RolloutComplete))
 	s.Eventually(out.String).Should(ContainSubstring("production v0.1.0 Complete"))
-	s.Expect(stop()).To(BeZero())
+	s.Expect(wait()).To(BeZero(), "it ends by itself")
 	s.Expect(s.says("rollout", "status", "nothing", "--watch").err).To(ContainSubstring("there is no NetworkStack nothing"))
 }

@@ -96,22 +96,19 @@ func (w *shared) String() string {
 	return w.b.String()
 }
 
-// follow runs a command that goes on until stop is called, which returns its exit code.
-func (s *story) follow(args ...string) (out *shared, stop func() int) {
+// follow runs a command that goes on until stop is called, or by itself until wait returns;
+// both return its exit code.
+func (s *story) follow(args ...string) (out *shared, stop, wait func() int) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	out = &shared{}
 	code := make(chan int, 1)
 	go func() {
 		code <- run(ctx, append([]string{"--kubeconfig", kubeconfig, "--namespace", s.ns}, args...), strings.NewReader(""), out, io.Discard)
 	}()
-	var once sync.Once
-	var result int
-	stop = func() int {
-		once.Do(func() { cancel(); result = <-code })
-		return result
-	}
+	wait = sync.OnceValue(func() int { return <-code })
+	stop = func() int { cancel(); return wait() }
 	s.t.Cleanup(func() { stop() })
-	return out, stop
+	return out, stop, wait
 }
 
 func TestStatusWatchTellsWhatChanges(t *testing.T) {
@@ -119,7 +116,7 @@ func TestStatusWatchTellsWhatChanges(t *testing.T) {
 	stack := s.stack("production", nil)
 	s.rollout(stack, underWay(v1alpha1.RolloutWaiting))
 	s.clusterStack("production", "alpha", "canary", metav1.ConditionTrue)
-	out, stop := s.follow("status", "--watch")
+	out, stop, _ := s.follow("status", "--watch")
 	s.Eventually(out.String).Should(ContainSubstring("production v0.1.0 Waiting, 1/3 clusters proven"))
 	s.Expect(out.String()).NotTo(ContainSubstring("alpha"), "it is Ready from the start")
 

@@ -3,7 +3,6 @@
 package hub
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -86,22 +85,11 @@ func applier(live *v1alpha1.NetworkStack) string {
 // namespaceOf reads all that a plan takes into account.
 func (c *Client) namespaceOf(ctx context.Context, namespace string) (preview.Input, error) {
 	var stacks stackList
-	var versions struct {
-		Items []struct {
-			Status struct {
-				AvailableVersions []string `json:"availableVersions"`
-			} `json:"status"`
-		} `json:"items"`
-	}
 	var clusters metav1.PartialObjectMetadataList
 	var clusterStackList v1alpha1.ClusterStackList
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		var raw json.RawMessage
-		if err := c.do(ctx, request{group: fairlead, namespace: namespace, resource: networkStacks}, &raw); err != nil {
-			return err
-		}
-		return cmp.Or(json.Unmarshal(raw, &stacks), json.Unmarshal(raw, &versions))
+		return c.do(ctx, request{group: fairlead, namespace: namespace, resource: networkStacks}, &stacks)
 	})
 	group.Go(func() error {
 		return c.do(ctx, request{
@@ -119,10 +107,5 @@ func (c *Client) namespaceOf(ctx context.Context, namespace string) (preview.Inp
 	for _, m := range clusters.Items {
 		in.Clusters = append(in.Clusters, stack.Cluster{Name: m.Name, Labels: m.Labels, Deleting: m.DeletionTimestamp != nil})
 	}
-	for _, s := range versions.Items {
-		in.Versions = append(in.Versions, s.Status.AvailableVersions...)
-	}
-	slices.Sort(in.Versions)
-	in.Versions = slices.Compact(in.Versions)
 	return in, nil
 }

@@ -41,7 +41,7 @@ func (c *Client) Annotate(ctx context.Context, namespace, name string, decide fu
 	return rollout.Change{}, fmt.Errorf("NetworkStack %s/%s was changed by others %d times in a row: try again: %w", namespace, name, attempts, err)
 }
 
-func (c *Client) patchAnnotations(ctx context.Context, s *v1alpha1.NetworkStack, annotations map[string]*string) error {
+func (c *Client) patchAnnotations(ctx context.Context, s *v1alpha1.NetworkStack, annotations map[string]string) error {
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"resourceVersion": s.ResourceVersion, "uid": s.UID, "annotations": annotations,
 	}})

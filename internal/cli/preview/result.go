@@ -5,9 +5,6 @@ package preview
 import (
 	"fmt"
 	"slices"
-	"strings"
-
-	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/internal/stack"
@@ -106,64 +103,59 @@ func Make(in Input) (*Result, error) {
 	}
 	if p.refusal != nil {
 		// Nothing changes then: what is installed stays.
-		out.Refusals = strings.Split(p.refusal.Error(), "\n")
+		out.Refusals = []string{p.refusal.Error()}
 		return out, nil
 	}
 	existing := map[string]*v1alpha1.ClusterStack{}
 	for i := range in.ClusterStacks {
 		existing[in.ClusterStacks[i].Name] = &in.ClusterStacks[i]
 	}
-	byWave := map[string][]Cluster{}
 	held := map[string]bool{}
-	for _, c := range p.Clusters {
-		held[c.Cluster] = true
-		one := become(in.Wanted.Name, existing[c.Cluster], c)
-		one.Wave = p.wave[c.Cluster]
-		byWave[one.Wave] = append(byWave[one.Wave], one)
-	}
-	for _, name := range p.waves {
-		if len(byWave[name]) > 0 {
-			out.Waves = append(out.Waves, Wave{Name: name, Approval: asksFor(in.Wanted, name), Clusters: byWave[name]})
+	for _, w := range p.waves {
+		wave := Wave{Name: w.Name, Approval: w.Approval}
+		for _, c := range w.Clusters {
+			held[c.Cluster] = true
+			one := become(in.Wanted.Name, existing[c.Cluster], c)
+			one.Wave = w.Name
+			wave.Clusters = append(wave.Clusters, one)
 		}
+		out.Waves = append(out.Waves, wave)
 	}
 	for _, c := range p.Conflicts {
 		held[c.Cluster] = true
 		out.Others = append(out.Others, Cluster{Name: c.Cluster, Action: Refused, Why: fmt.Sprintf("NetworkStack %s, which is older, holds it", c.Holder)})
 	}
-	out.Others = append(out.Others, leaving(in, held, p.Version)...)
+	out.Others = append(out.Others, leaving(in, held, p.versions)...)
 	out.Notes = notes(in)
 	return out, nil
 }
 
-func asksFor(s *v1alpha1.NetworkStack, wave string) bool {
-	return slices.ContainsFunc(s.Spec.Rollout.Waves, func(w v1alpha1.WaveSpec) bool { return w.Name == wave && w.Approval == v1alpha1.ApprovalRequired })
-}
-
 // become is what becomes of a cluster that the stack holds.
-func become(stackName string, cs *v1alpha1.ClusterStack, p stack.ClusterPlan) Cluster {
-	out := Cluster{Name: p.Cluster, Action: Keep}
-	switch {
-	case p.Deleting:
+func become(stackName string, cs *v1alpha1.ClusterStack, p stack.ClusterPreview) Cluster {
+	out := Cluster{Name: p.Cluster, Away: p.Away}
+	for _, c := range p.Changes {
+		out.Changes = append(out.Changes, Field{Field: c.Field, From: c.From, To: c.To, Effect: c.Effect})
+	}
+	switch p.Action {
+	case stack.PreviewLeaving:
 		out.Action, out.Why = Leave, "the Cluster is being deleted"
 		return out
-	case cs == nil:
+	case stack.PreviewInstall:
 		out.Action = Install
+		if cs != nil && cs.DeletionTimestamp != nil {
+			out.Why = "once its present network is removed"
+		}
 		return out
-	case cs.DeletionTimestamp != nil:
-		out.Action, out.Why = Install, "once its present network is removed"
+	case stack.PreviewPinned:
+		out.Action, out.Why = Pinned, "its owners keep it at "+p.From
 		return out
-	}
-	out.Away = meta.IsStatusConditionFalse(cs.Status.Conditions, v1alpha1.ConditionConnected)
-	changes := stack.Changes(cs.Spec, p.Spec)
-	if cs.Spec.Pinned {
-		out.Action, out.Why = Pinned, "its owners keep it at "+cs.Spec.Version
-		return out
-	}
-	if len(changes) > 0 {
-		out.Action, out.Restarts = Update, cs.Status.Nodes.Total
-	}
-	for _, c := range changes {
-		out.Changes = append(out.Changes, Field{Field: c.Field, From: c.From, To: c.To, Effect: c.Effect})
+	case stack.PreviewChange:
+		out.Action = Update
+		if p.Restarts {
+			out.Restarts = cs.Status.Nodes.Total
+		}
+	default:
+		out.Action = Keep
 	}
 	if cs.Spec.NetworkStack != stackName {
 		out.Action, out.Why = Take, "NetworkStack "+cs.Spec.NetworkStack+" has it now"
@@ -172,7 +164,7 @@ func become(stackName string, cs *v1alpha1.ClusterStack, p stack.ClusterPlan) Cl
 }
 
 // leaving are the clusters that the stack has and would no longer hold.
-func leaving(in Input, held map[string]bool, version string) (out []Cluster) {
+func leaving(in Input, held map[string]bool, versions stack.Versions) (out []Cluster) {
 	others := slices.DeleteFunc(slices.Clone(in.Stacks), func(s v1alpha1.NetworkStack) bool { return s.Name == in.Wanted.Name })
 	for i := range in.ClusterStacks {
 		cs := &in.ClusterStacks[i]
@@ -181,7 +173,7 @@ func leaving(in Input, held map[string]bool, version string) (out []Cluster) {
 		}
 		c := Cluster{Name: cs.Name, Wave: cs.Spec.Wave, Action: Uninstall, Why: "the stack no longer selects it: pods that run there lose their network"}
 		if at := slices.IndexFunc(in.Clusters, func(c stack.Cluster) bool { return c.Name == cs.Name }); at >= 0 {
-			if heir := stack.Heir(in.Wanted.Name, others, in.Clusters[at], version); heir != "" {
+			if heir := stack.Heir(in.Wanted.Name, others, in.Clusters[at], versions); heir != "" {
 				c.Action, c.Why = HandOver, "NetworkStack "+heir+" takes it"
 			}
 		}
@@ -205,7 +197,7 @@ func notes(in Input) (out []string) {
 	if in.Live != nil && in.Live.Status.ObservedGeneration != in.Live.Generation {
 		out = append(out, "the operator has not seen the newest change of the stack that is there: clusters may change meanwhile")
 	}
-	if in.Wanted.Spec.Version != "" && len(in.Versions) == 0 {
+	if in.Wanted.Spec.Version != "" && len(in.available()) == 0 {
 		out = append(out, "the operator does not say which versions it can install: whether it has "+in.Wanted.Spec.Version+" shows when the stack is applied")
 	}
 	return out

@@ -12,8 +12,8 @@ import (
 
 // Change is what a person's word changes at a NetworkStack.
 type Change struct {
-	// Annotations get these values; nil removes one. None: there is nothing to do.
-	Annotations map[string]*string
+	// Annotations get these values. None: there is nothing to do.
+	Annotations map[string]string
 	// Said tells the person what was done, or why nothing had to be.
 	Said string
 }
@@ -60,11 +60,12 @@ func Undo(s *v1alpha1.NetworkStack, word Word) (Change, error) {
 		return Change{}, err
 	}
 	r := s.Status.Rollout
-	if s.Annotations[v1alpha1.UndoAnnotation] == r.Revision {
-		return Change{Said: fmt.Sprintf("revision %s of NetworkStack %s is being undone already (%s)", r.Revision, s.Name, r.Phase)}, nil
+	attempt := fmt.Sprintf("%s/%d", r.Revision, r.Attempt)
+	if s.Annotations[v1alpha1.UndoAnnotation] == attempt {
+		return Change{Said: fmt.Sprintf("revision %s of NetworkStack %s is undone already (%s)", r.Revision, s.Name, r.Phase)}, nil
 	}
 	return Change{
-		Annotations: set(v1alpha1.UndoAnnotation, r.Revision),
+		Annotations: set(v1alpha1.UndoAnnotation, attempt),
 		Said: fmt.Sprintf("undone: clusters of NetworkStack %s go back to what was proven before revision %s; correct its spec, where it comes from, before the next change",
 			s.Name, r.Revision),
 	}, nil
@@ -79,18 +80,13 @@ func Retry(s *v1alpha1.NetworkStack, word Word) (Change, error) {
 	if r.Phase != v1alpha1.RolloutStopped {
 		return Change{}, fmt.Errorf("the rollout of NetworkStack %s is not stopped but %s: only one that was stopped or undone can begin anew", s.Name, r.Phase)
 	}
-	change := Change{
+	return Change{
 		Annotations: set(v1alpha1.RetryAnnotation, fmt.Sprintf("%s/%d", r.Revision, r.Attempt)),
 		Said:        fmt.Sprintf("revision %s of NetworkStack %s begins anew (attempt %d)", r.Revision, s.Name, r.Attempt+1),
-	}
-	if s.Annotations[v1alpha1.UndoAnnotation] == r.Revision {
-		// What was undone would be undone once more.
-		change.Annotations[v1alpha1.UndoAnnotation] = nil
-	}
-	return change, nil
+	}, nil
 }
 
-func set(annotation, value string) map[string]*string { return map[string]*string{annotation: &value} }
+func set(annotation, value string) map[string]string { return map[string]string{annotation: value} }
 
 // current refuses to speak of a rollout that is not the newest.
 func current(s *v1alpha1.NetworkStack, word Word) error {

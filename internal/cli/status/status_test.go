@@ -112,7 +112,9 @@ func TestNewsIsWhatAPersonWouldActOn(t *testing.T) {
 		{"a breach", func(f *Fleet) {
 			f.Stacks[0].Rollout.Breach = &v1alpha1.Breach{Cluster: "d", Reason: "ProbeBreached", Message: "lost"}
 		}, "fleet/production breach: cluster d: ProbeBreached: lost"},
-		{"a cluster goes away", func(f *Fleet) { f.Clusters[0].Away, f.Clusters[0].Ready, f.Clusters[0].Reason = true, false, "Unreachable" }, "fleet/a v0.1.1 Away: Unreachable: -"},
+		{"a cluster goes away", func(f *Fleet) {
+			f.Clusters[0].Away, f.Clusters[0].Ready, f.Clusters[0].Reason = true, false, "Unreachable"
+		}, "fleet/a v0.1.1 Away: Unreachable: -"},
 		{"a cluster is gone", func(f *Fleet) { f.Clusters = f.Clusters[1:] }, "fleet/a has left production"},
 		{"a stack is gone", func(f *Fleet) { f.Stacks = nil }, "fleet/production is gone"},
 	} {
