@@ -103,8 +103,12 @@ lint: ## gofmt, vet, staticcheck, import rules.
 test: deps lint test-unit test-bpf bench-short test-env test-e2e test-conformance ## Everything (root).
 
 .PHONY: test-unit
-test-unit: ## The inner loop: pure packages and protocols, under 2 minutes.
+test-unit: test-gitops ## The inner loop: pure packages and protocols, under 2 minutes.
 	$(GOTEST) $(UNIT)
+
+.PHONY: test-gitops
+test-gitops: ## What Argo CD, Flux and kstatus say of Fairlead's objects (a module of its own).
+	cd test/gitops && GOFLAGS=-modcacherw go test ./...
 
 .PHONY: test-bpf
 test-bpf: deps ## Verifier, packets through each program, namespaces joined by the real datapath (tcx and clsact), CNI x 1,000 (root).

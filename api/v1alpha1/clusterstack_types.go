@@ -188,7 +188,11 @@ type ClusterStack struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	// +required
 	Spec ClusterStackSpec `json:"spec"`
+	// An object that the operator has not seen is in progress for kstatus, too, which takes
+	// one without a status for current.
+	//
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status ClusterStackStatus `json:"status,omitempty"`
 }
 

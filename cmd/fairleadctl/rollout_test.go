@@ -39,6 +39,7 @@ func TestAPauseSurvivesGitOps(t *testing.T) {
 	s := begin(t)
 	windows := map[string]any{"maxConcurrent": 2}
 	s.Expect(s.deploy("production", 1400, windows)).To(Succeed())
+	s.Expect(s.read("production").Status.ObservedGeneration).To(BeEquivalentTo(-1), "kstatus takes an object without a status for current")
 	got := s.says("rollout", "pause", "production")
 	s.Expect(got.code).To(BeZero(), got.err)
 	s.Expect(got.out).To(HavePrefix("paused: "))
