@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"strconv"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -90,7 +92,7 @@ func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.send(ctx, req)
 	if err != nil {
 		return nil, fmt.Errorf("the management cluster's API server does not answer: %w; are --context and --server right?", unwrapURL(err))
 	}
@@ -99,6 +101,34 @@ func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 		return nil, refusal(resp, r)
 	}
 	return resp, nil
+}
+
+// tries bounds how often an API server that is busy is asked again.
+const tries = 5
+
+// send sends a request, and again when the API server says when to come back.
+func (c *Client) send(ctx context.Context, req *http.Request) (*http.Response, error) {
+	for i := 1; ; i++ {
+		resp, err := c.http.Do(req)
+		if err != nil || resp.StatusCode != http.StatusTooManyRequests || i == tries {
+			return resp, err
+		}
+		after, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+		if err != nil {
+			return resp, nil
+		}
+		resp.Body.Close() //nolint:errcheck // it is not read
+		if req.Body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+		timer := time.NewTimer(time.Duration(after) * time.Second)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		case <-timer.C:
+		}
+	}
 }
 
 // unwrapURL takes away the request's address, which is long and says nothing to a person.
