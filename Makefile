@@ -13,6 +13,10 @@ GOBUILD   := $(GO) build -trimpath -ldflags "$(LDFLAGS)"
 NEXT      := v0.1.1
 RELAID    := v0.2.0
 RELAID_LAYOUT := 4
+# Builds that a rollout has to stop: one loses packets, one does not start on a node.
+LOSSY     := v0.1.2
+FAILING   := v0.1.3
+FAULTY_IMAGES := out/fairlead-$(LOSSY).tar out/fairlead-$(FAILING).tar
 NEXT_IMAGES := out/fairlead-$(NEXT).tar out/fairlead-$(RELAID).tar
 # -race needs cgo; two test binaries at a time is what two cores and 24 GiB carry.
 GOTEST    := go test -race -p 2
@@ -20,17 +24,17 @@ LAB       := bin/lab
 KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 
 # Packages whose tests need nothing but Go.
-UNIT      := ./api/... ./charts/... ./cmd/fairlead/... ./cmd/fairlead-agent/... ./cmd/fairlead-cni/... ./internal/addresspool/... ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/fleetmetrics/... ./internal/model/... ./internal/notify/... \
+UNIT      := ./api/... ./charts/... ./cmd/fairlead/... ./cmd/fairlead-agent/... ./cmd/fairlead-cni/... ./internal/addresspool/... ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/fleetmetrics/... ./internal/model/... ./internal/notify/... ./internal/probe \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
              ./test/architecture ./test/conformance ./test/continuity ./test/requests ./test/kernelmatrix/... \
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
              $(addprefix ./test/lab/,atomicfile build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
-BPF       := ./bpf/... ./internal/datapath/... ./test/announce ./test/cni ./test/lab/cgroup ./test/pathmtu $(addprefix ./test/bench/,load programs topo)
+BPF       := ./bpf/... ./internal/datapath/... ./internal/probe/prober ./test/announce ./test/cni ./test/faulty/... ./test/lab/cgroup ./test/pathmtu $(addprefix ./test/bench/,load programs topo)
 # Tests of the datapath that are run once more with clsact at the uplink and the tunnel; pods have it anyway.
 OVER_CLSACT := TestPaths|TestServices$$$$|TestRestart|TestRestore|TestCleanup
 # Packages that start a kube-apiserver.
-ENV       := ./cmd/fairleadctl ./controllers/... ./test/bench/services ./test/tenancy ./internal/fleet/... ./internal/helm/... ./internal/release/...
+ENV       := ./cmd/fairleadctl ./controllers/... ./test/bench/services ./test/tenancy ./internal/fleet/... ./internal/gate ./internal/helm/... ./internal/release/...
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -76,6 +80,24 @@ $(NEXT_IMAGES): out/fairlead-%.tar: $(LAB)
 	  -o out/$*/ ./cmd/fairlead ./cmd/fairlead-agent ./cmd/fairlead-cni
 	$(LAB) image -o $@ -t fairlead.io/fairlead:$* -entrypoint /fairlead out/$*/fairlead:/fairlead \
 	  out/$*/fairlead-agent:/fairlead-agent out/$*/fairlead-cni:/fairlead-cni
+
+# The fault is compiled in by an overlay of the source (test/faulty); charts for these versions, and for
+# $(NEXT), are what the operator's --chart-dir is pointed at.
+.PHONY: images-faulty $(FAULTY_IMAGES) charts-next
+images-faulty: $(FAULTY_IMAGES)
+
+out/fairlead-$(LOSSY).tar: FAULT := lossy
+out/fairlead-$(FAILING).tar: FAULT := failing
+$(FAULTY_IMAGES): out/fairlead-%.tar: $(LAB)
+	@mkdir -p out/$*
+	$(GO) run ./test/faulty/cmd/faulty overlay $(FAULT) -o out/faulty/$*
+	$(GO) build -trimpath -overlay out/faulty/$*/overlay.json -ldflags "-s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$*" \
+	  -o out/$*/ ./cmd/fairlead ./cmd/fairlead-agent ./cmd/fairlead-cni
+	$(LAB) image -o $@ -t fairlead.io/fairlead:$* -entrypoint /fairlead out/$*/fairlead:/fairlead \
+	  out/$*/fairlead-agent:/fairlead-agent out/$*/fairlead-cni:/fairlead-cni
+
+charts-next:
+	$(GO) run ./test/faulty/cmd/faulty charts -o out/charts $(NEXT) $(LOSSY) $(FAILING)
 
 ##@ Develop
 

@@ -43,6 +43,7 @@ func newOperatorCommand() *cobra.Command {
 	f.StringVar(&c.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease (default: the pod's own)")
 	f.StringSliceVar(&c.Namespaces, "namespace", nil, "namespace to serve; repeat for more (default: all)")
 	f.StringVar(&c.ImageRepository, "image-repository", "fairlead.io/fairlead", "repository of the image that clusters run")
+	f.StringVar(&c.ChartDir, "chart-dir", "", "folder with cni charts of other versions, packaged (.tgz) or as folders (default: the operator's own chart only)")
 	f.IntVar(&c.StackConcurrency, "stack-concurrency", 4, "NetworkStacks worked on at a time")
 	f.IntVar(&c.ClusterConcurrency, "cluster-concurrency", 16, "clusters worked on at a time")
 	f.IntVar(&c.Connectors, "connectors", 32, "clusters connected to at a time")

@@ -41,7 +41,7 @@ func CachedObjects() map[client.Object]ctrlcache.ByObject {
 			Namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", name)},
 		}}
 	}
-	return map[client.Object]ctrlcache.ByObject{
+	out := map[client.Object]ctrlcache.ByObject{
 		&corev1.Namespace{}: {Field: fields.OneTermEqualSelector("metadata.name", Namespace)},
 		&corev1.Secret{}:    named(caSecretName),
 		&corev1.ConfigMap{}: named(trustConfigMapName),
@@ -51,6 +51,8 @@ func CachedObjects() map[client.Object]ctrlcache.ByObject {
 		}},
 		&appsv1.Deployment{}: named(controllerName),
 	}
+	cacheDriftKinds(out)
+	return out
 }
 
 // node is the metadata of a Node: nothing else of Nodes is held.

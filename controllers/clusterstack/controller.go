@@ -51,12 +51,10 @@ type Reconciler struct {
 	Fleet  *fleet.Fleet
 	// Roots keeps the fleet's roots.
 	Roots *trust.Store
-	// Version is the version of Fairlead that this operator installs.
-	Version string
 	// Events says at a ClusterStack what was done to its cluster beside the release.
 	Events events.EventRecorder
-	// Chart is the cni chart; ImageRepository is where its image is.
-	Chart           *release.Chart
+	// Charts has the cni charts; ImageRepository is where their images are.
+	Charts          *release.Catalogue
 	ImageRepository string
 	// Discovery is shared by all clusters.
 	Discovery *release.Discovery
@@ -71,6 +69,8 @@ type Reconciler struct {
 	controller controller.Controller
 	// probes are the *running of clusters that are being changed, by key.
 	probes sync.Map
+	// memories is what was learned of each cluster's release.
+	memories release.Memories
 }
 
 // SetupWithManager adds the reconciler to a manager.
@@ -152,15 +152,14 @@ type scope struct {
 	held string
 }
 
-// hold says why the cluster must not be changed now, if it must not.
-func (s *scope) hold(d *due, carried string) {
+// hold says why the cluster must not be changed now, if it must not. An existing release
+// that is adopted is only marked.
+func (s *scope) hold(action release.Action) {
 	switch {
 	case s.cs.Spec.Paused:
 		s.held = "spec.paused of NetworkStack " + s.cs.Spec.NetworkStack + " holds changes back"
-	case s.cs.Spec.AdoptOnly && d.action != release.None:
+	case s.cs.Spec.AdoptOnly && action != release.None && action != release.Adopt:
 		s.held = fmt.Sprintf("wave %s of NetworkStack %s has not begun", s.cs.Spec.Wave, s.cs.Spec.NetworkStack)
-	case s.cs.Spec.Version != carried:
-		s.held = fmt.Sprintf("this operator installs %s only, and %s is wanted", carried, s.cs.Spec.Version)
 	}
 }
 
@@ -212,13 +211,16 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 	if err := r.decideServices(ctx, s); err != nil {
 		return err
 	}
-	due, err := r.observeRelease(ctx, s)
+	if !s.cs.Spec.AdoptOnly {
+		r.begin(s)
+	}
+	due, state, target, err := r.observeRelease(ctx, s)
 	if err != nil {
 		return err
 	}
-	s.hold(due, r.Version)
+	s.hold(due)
 	if s.cs.Spec.AdoptOnly && s.held != "" {
-		s.set(v1alpha1.ConditionReleased, false, v1alpha1.ReasonReleaseOutdated, fmt.Sprintf("the release is %s: %s", due.state, s.held))
+		s.set(v1alpha1.ConditionReleased, false, v1alpha1.ReasonReleaseOutdated, fmt.Sprintf("the release is %s: %s", state, s.held))
 		return s.stop(v1alpha1.ConditionProven, v1alpha1.ReasonNotAdmitted, s.held)
 	}
 	if err := r.applyTrust(ctx, s); err != nil {
@@ -226,11 +228,11 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 	}
 	r.begin(s)
 	if s.held == "" {
-		if err := r.preflight(ctx, s, due.state); err != nil {
+		if err := r.preflight(ctx, s, state); err != nil {
 			return err
 		}
 	}
-	if err := r.actOnRelease(ctx, s, due); err != nil {
+	if err := r.actOnRelease(ctx, s, target, due, state); err != nil {
 		return err
 	}
 	if err := r.observeRollout(ctx, s); err != nil {

@@ -93,7 +93,8 @@ func TestInstallUntilEveryNodeHasAcknowledged(t *testing.T) {
 	t.Run("a deleted DaemonSet comes back", func(t *testing.T) {
 		s.Expect(work.Client.Delete(s.ctx, &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: agentName}})).To(Succeed())
 		s.runAgents(2)
-		s.Eventually(s.condition("alpha", v1alpha1.ConditionReleased)).Should(ContainSubstring("revision 3"))
+		s.Eventually(s.condition("alpha", v1alpha1.ConditionReady)).Should(HavePrefix("True/"))
+		s.Expect(s.condition("alpha", v1alpha1.ConditionReleased)()).To(ContainSubstring("revision 2"))
 	})
 	t.Run("a deleted CA is made anew", func(t *testing.T) {
 		s.Expect(work.Client.Delete(s.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: caSecretName}})).To(Succeed())

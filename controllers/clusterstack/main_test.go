@@ -76,6 +76,8 @@ type story struct {
 	now func() time.Time
 	// probes are those of the workload cluster, nil for none.
 	probes Probes
+	// charts is the operator's folder of charts, "" for none.
+	charts string
 }
 
 func begin(t *testing.T) *story { return beginWith(t, func(*story) {}) }
@@ -129,7 +131,7 @@ func (s *story) manager() ctrl.Manager {
 	chart, err := release.LoadChart(charts.CNI, charts.CNIRoot)
 	s.Expect(err).NotTo(gomega.HaveOccurred())
 	r := &Reconciler{
-		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("fairlead-operator"), Fleet: f, Version: carried, Chart: chart, ImageRepository: "fairlead.io/fairlead",
+		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("fairlead-operator"), Fleet: f, Charts: release.NewCatalogue(carried, chart, s.charts, slog.New(slog.DiscardHandler)), ImageRepository: "fairlead.io/fairlead",
 		Roots:     &trust.Store{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Now: s.now},
 		Discovery: &release.Discovery{}, Now: s.now,
 		NewProbes: func(*rest.Config) (Probes, error) { return s.probes, nil },

@@ -138,9 +138,12 @@ func (r *Reconciler) removeProbes(ctx context.Context, s *scope) error {
 		return nil
 	}
 	for _, obj := range gate.Objects(gate.Options{Namespace: Namespace}) {
-		err := s.conn.Live.Delete(ctx, obj, client.PropagationPolicy(metav1.DeletePropagationBackground))
+		kind := obj.GetObjectKind().GroupVersionKind()
+		named := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: obj.GetNamespace(), Name: obj.GetName()}}
+		named.SetGroupVersionKind(kind)
+		err := s.conn.Live.Delete(ctx, named, client.PropagationPolicy(metav1.DeletePropagationBackground))
 		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("removing %s %s of the cluster: %w", obj.GetObjectKind().GroupVersionKind().Kind, client.ObjectKeyFromObject(obj), err)
+			return fmt.Errorf("removing %s %s of the cluster: %w", kind.Kind, client.ObjectKeyFromObject(obj), err)
 		}
 	}
 	r.probes.Delete(key)

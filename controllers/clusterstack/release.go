@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/internal/gate"
@@ -18,54 +16,50 @@ import (
 	"github.com/fairlead-io/fairlead/internal/stack"
 )
 
-// due is what is to be done about the release.
-type due struct {
-	target *release.Target
-	state  release.State
-	action release.Action
-	rel    *release.Release
+// observeRelease reads the release, reports it, and says which action is due, if any. It
+// changes nothing in the cluster.
+func (r *Reconciler) observeRelease(ctx context.Context, s *scope) (due release.Action, state release.State, target *release.Target, err error) {
+	if target, err = r.target(ctx, s, stack.ModeRun); err != nil {
+		return release.None, "", nil, s.refuse(err)
+	}
+	if err := r.watchForDrift(ctx, s); err != nil {
+		return release.None, "", nil, err
+	}
+	target.Look = s.look
+	if _, err := target.Observe(ctx); err != nil {
+		return release.None, "", nil, s.unobserved(err)
+	}
+	state = target.State()
+	s.report(target.Release(), state)
+	s.reportDrift(target)
+	return target.Due(s.cs.Spec.DriftPolicy != v1alpha1.DriftReport), state, target, nil
 }
 
-// observeRelease reads the release and says what is to be done about it.
-func (r *Reconciler) observeRelease(ctx context.Context, s *scope) (*due, error) {
-	target, err := r.target(ctx, s, stack.ModeRun)
-	if err != nil {
-		return nil, s.refuse(err)
-	}
-	rel, err := target.Observe(ctx)
-	if err != nil {
-		return nil, s.fail(v1alpha1.ConditionReleased, v1alpha1.ReasonError, err)
-	}
-	observed := release.Observed{Release: rel}
-	if release.Determine(observed, target.Digest) == release.Current {
-		if observed.Incomplete, err = incomplete(ctx, s); err != nil {
-			return nil, s.fail(v1alpha1.ConditionReleased, v1alpha1.ReasonError, err)
-		}
-	}
-	state := release.Determine(observed, target.Digest)
-	s.report(rel, state)
-	return &due{target: target, state: state, action: release.Next(state), rel: rel}, nil
-}
-
-// actOnRelease does what is to be done about the release.
-func (r *Reconciler) actOnRelease(ctx context.Context, s *scope, d *due) error {
-	rel, state := d.rel, d.state
-	if d.action != release.None {
+// actOnRelease performs the action that is due, and says what the release is then.
+func (r *Reconciler) actOnRelease(ctx context.Context, s *scope, target *release.Target, due release.Action, state release.State) error {
+	if due != release.None {
 		if s.held != "" {
 			s.set(v1alpha1.ConditionReleased, false, v1alpha1.ReasonReleaseOutdated, fmt.Sprintf("the release is %s: %s", state, s.held))
 			return nil
 		}
-		var err error
-		if rel, err = r.do(ctx, s, d.target, d.action, state); err != nil {
+		if _, err := r.do(ctx, s, target, due, state); err != nil {
 			return s.releaseFailed(err)
 		}
-		state = release.Determine(release.Observed{Release: rel}, d.target.Digest)
-		s.report(rel, state)
+		state = target.State()
+		s.report(target.Release(), state)
+		s.reportDrift(target)
 	}
-	if state != release.Current {
+	switch {
+	case state == release.Current, state == release.Drifted:
+	case due == release.None && target.Chart == nil:
+		return s.stopForPerson(v1alpha1.ConditionReleased, v1alpha1.ReasonVersionNotSupported, fmt.Sprintf(
+			"there is no chart of version %s, and the cluster's release %s/%s has no revision of it either; there are charts of %s: set spec.version of NetworkStack %s to one of them, or put the chart into the operator's --chart-dir",
+			s.cs.Spec.Version, Namespace, releaseName, strings.Join(r.Charts.Versions(), ", "), s.cs.Spec.NetworkStack))
+	default:
 		s.lookAgain(retryFirst)
 		return s.stop(v1alpha1.ConditionReleased, v1alpha1.ReasonProgressing, fmt.Sprintf("the release is %s", state))
 	}
+	rel := target.Release()
 	s.set(v1alpha1.ConditionReleased, true, v1alpha1.ReasonReleaseDeployed, fmt.Sprintf(
 		"release %s/%s: revision %d of chart %s is deployed", Namespace, rel.Name, rel.Revision, rel.ChartVersion))
 	return nil
@@ -74,6 +68,9 @@ func (r *Reconciler) actOnRelease(ctx context.Context, s *scope, d *due) error {
 // do performs one action, with a line in the log before and after.
 func (r *Reconciler) do(ctx context.Context, s *scope, t *release.Target, action release.Action, state release.State) (*release.Release, error) {
 	log := ctrl.LoggerFrom(ctx).WithValues("release", t.Name, "action", action, "state", state, "digest", t.Digest)
+	if action == release.Repair {
+		log = log.WithValues("drift", driftMessage(t.Drift()))
+	}
 	log.Info("Acting on the release")
 	s.acted = true
 	start := r.Now()
@@ -100,19 +97,36 @@ func (r *Reconciler) target(ctx context.Context, s *scope, mode stack.Mode) (*re
 	if err != nil {
 		return nil, err
 	}
-	t.Values = values
-	t.Digest = stack.Digest([]any{r.Chart.Digest(), values})
+	t.Values, t.Plan, t.Version = values, s.cs.Spec.PlanDigest, s.cs.Spec.Version
+	if p := s.cs.Status.Proven; p != nil {
+		t.Keep = p.PlanDigest
+	}
+	for _, i := range s.cs.Spec.DriftIgnore {
+		ignore := release.Ignore{Kind: i.Kind, Name: i.Name}
+		for _, f := range i.Fields {
+			ignore.Fields = append(ignore.Fields, string(f))
+		}
+		t.Ignore = append(t.Ignore, ignore)
+	}
+	if t.Chart, _ = r.Charts.Chart(s.cs.Spec.Version); t.Chart != nil {
+		t.Digest = stack.Digest([]any{t.Chart.Digest(), values})
+	}
 	return t, nil
 }
 
-// bare is the target without values, for what needs none.
+// bare is the target with no more than the operator's own chart, for what needs no values.
 func (r *Reconciler) bare(ctx context.Context, s *scope) (*release.Target, error) {
 	log := ctrl.LoggerFrom(ctx).V(1)
-	return release.New(s.conn.Config, s.conn.Live, Namespace, releaseName, r.Chart, r.Discovery, func(format string, args ...any) {
+	t, err := release.New(s.conn.Config, Namespace, releaseName, r.Discovery, r.memories.Of(string(s.cs.UID)), func(format string, args ...any) {
 		if log.Enabled() {
 			log.Info(fmt.Sprintf(format, args...))
 		}
 	})
+	if err != nil {
+		return nil, err
+	}
+	t.Chart, t.Now = r.Charts.Own(), r.Now
+	return t, nil
 }
 
 func facts(s *scope) stack.Facts {
@@ -123,25 +137,6 @@ func facts(s *scope) stack.Facts {
 		KubeconfigServer: s.conn.Server,
 		PodCIDRs:         s.cluster.Spec.ClusterNetwork.Pods.CIDRBlocks,
 	}
-}
-
-// incomplete says that the DaemonSet or the Deployment is gone. What the cache
-// lacks is asked for live, because it may be behind an installation.
-func incomplete(ctx context.Context, s *scope) (bool, error) {
-	for name, o := range map[string]client.Object{agentName: &appsv1.DaemonSet{}, controllerName: &appsv1.Deployment{}} {
-		key := client.ObjectKey{Namespace: Namespace, Name: name}
-		err := s.conn.Cached.Get(ctx, key, o)
-		if apierrors.IsNotFound(err) {
-			err = s.conn.Live.Get(ctx, key, o)
-		}
-		if apierrors.IsNotFound(err) {
-			return true, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("reading %s of the cluster: %w", key, err)
-		}
-	}
-	return false, nil
 }
 
 // report puts the release into the status.
@@ -163,17 +158,39 @@ func (s *scope) refuse(err error) error {
 	return s.fail(v1alpha1.ConditionReleased, v1alpha1.ReasonError, err)
 }
 
+// unobserved sorts the error of a look at the release: values that the chart refuses need
+// a person.
+func (s *scope) unobserved(err error) error {
+	if stop := s.refused(err); stop != nil {
+		return stop
+	}
+	return s.fail(v1alpha1.ConditionReleased, v1alpha1.ReasonError, err)
+}
+
 // releaseFailed sorts an action's error: values that the chart refuses need a
 // person, everything else is tried again.
 func (s *scope) releaseFailed(err error) error {
-	var refused *release.RefusedError
-	if errors.As(err, &refused) {
-		s.breach(&gate.Verdict{Reason: v1alpha1.ReasonUpgradeRefused, Message: refused.Error()})
-		return s.stopForPerson(v1alpha1.ConditionReleased, v1alpha1.ReasonReleaseRefused, refused.Error()+
-			": correct spec.cni of NetworkStack "+s.cs.Spec.NetworkStack)
+	if stop := s.refused(err); stop != nil {
+		return stop
 	}
 	for i := range s.cs.Status.Releases {
 		s.cs.Status.Releases[i].State = string(release.Failed)
 	}
 	return s.fail(v1alpha1.ConditionReleased, v1alpha1.ReasonReleaseFailed, err)
+}
+
+// refused is the stop of an error that only a person can help, nil for another error.
+func (s *scope) refused(err error) error {
+	var values *release.RefusedError
+	var crd *release.CRDError
+	switch {
+	case errors.As(err, &values):
+		s.breach(&gate.Verdict{Reason: v1alpha1.ReasonUpgradeRefused, Message: values.Error()})
+		return s.stopForPerson(v1alpha1.ConditionReleased, v1alpha1.ReasonReleaseRefused, values.Error()+
+			": correct spec.cni of NetworkStack "+s.cs.Spec.NetworkStack)
+	case errors.As(err, &crd):
+		s.breach(&gate.Verdict{Reason: v1alpha1.ReasonUpgradeRefused, Message: crd.Error()})
+		return s.stopForPerson(v1alpha1.ConditionReleased, v1alpha1.ReasonReleaseRefused, crd.Error())
+	}
+	return nil
 }

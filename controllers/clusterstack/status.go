@@ -71,6 +71,10 @@ func (s *scope) settle(err error) error {
 		if p.Person {
 			stalled, reason = p.Message, p.Reason
 		}
+		if s.cs.Status.Update.Phase != v1alpha1.UpdateProven {
+			// The time that a cluster is away is not the update's.
+			s.cs.Status.Update.StartedAt = nil
+		}
 		err = nil
 	case errors.As(err, &ended):
 		if ended.person {

@@ -26,6 +26,9 @@ import (
 // sends no event that the operator watches.
 const crdPoll = 2 * time.Second
 
+// cleanupPlan marks the revision by which agents clean their nodes.
+const cleanupPlan = "cleanup"
+
 // reconcileDelete cleans the cluster step by step and then lets the ClusterStack go.
 // done says that it is gone and has no status left to write.
 func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (done bool, err error) {
@@ -60,6 +63,7 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (done bool, 
 
 // letGo lets the ClusterStack go.
 func (r *Reconciler) letGo(ctx context.Context, s *scope) error {
+	r.memories.Forget(string(s.cs.UID))
 	old := s.cs.DeepCopy()
 	controllerutil.RemoveFinalizer(s.cs, v1alpha1.ClusterStackFinalizer)
 	return client.IgnoreNotFound(r.Client.Patch(ctx, s.cs, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{})))
@@ -68,44 +72,69 @@ func (r *Reconciler) letGo(ctx context.Context, s *scope) error {
 // cleanNodes has the agents clean their nodes and then removes the release. It
 // returns true when there is no release any more.
 func (r *Reconciler) cleanNodes(ctx context.Context, s *scope) (bool, error) {
-	target, err := r.bare(ctx, s)
+	// What is not installed needs no values to be removed.
+	bare, err := r.bare(ctx, s)
 	if err != nil {
 		return false, err
 	}
-	rel, err := target.Observe(ctx)
-	if err != nil {
+	if _, err := bare.Observe(ctx); err != nil {
 		return false, err
 	}
-	if release.Determine(release.Observed{Release: rel}, "") == release.Absent {
+	if bare.State() == release.Absent {
 		s.report(nil, release.Absent)
 		return true, nil
 	}
-	if target, err = r.target(ctx, s, stack.ModeCleanup); err != nil {
+	target, err := r.target(ctx, s, stack.ModeCleanup)
+	if err != nil {
 		return false, s.refuse(err)
 	}
-	state := release.Determine(release.Observed{Release: rel}, target.Digest)
+	if err := r.observeForRemoval(ctx, target); err != nil {
+		return false, err
+	}
+	state := target.State()
 	cleaned, progress := false, "the agents are told to clean their nodes"
 	if state == release.Current {
 		if cleaned, progress, err = cleanupProgress(ctx, s); err != nil {
 			return false, err
 		}
 	}
-	s.report(rel, state)
-	action := release.NextRemoval(state, cleaned)
+	s.report(target.Release(), state)
+	action := target.DueForRemoval(cleaned)
 	if action == release.None {
 		return false, s.stop(v1alpha1.ConditionUninstalled, v1alpha1.ReasonCleaningNodes, progress)
 	}
-	if rel, err = r.do(ctx, s, target, action, state); err != nil {
+	rel, err := r.do(ctx, s, target, action, state)
+	if err != nil {
 		return false, s.fail(v1alpha1.ConditionUninstalled, v1alpha1.ReasonReleaseFailed, err)
 	}
 	if rel == nil {
 		s.report(nil, release.Absent)
 		return true, nil
 	}
-	s.report(rel, release.Determine(release.Observed{Release: rel}, target.Digest))
+	s.report(rel, target.State())
 	// A cluster without nodes is clean at once and sends no further event.
 	s.lookAgain(crdPoll)
 	return false, s.stop(v1alpha1.ConditionUninstalled, v1alpha1.ReasonCleaningNodes, progress)
+}
+
+// observeForRemoval observes the release. When there is no chart of the version that the
+// cluster runs, the release's own is what its agents are told to clean up by.
+func (r *Reconciler) observeForRemoval(ctx context.Context, t *release.Target) error {
+	// The plan is that of the network, and not of its removal.
+	t.Plan = cleanupPlan
+	_, err := t.Observe(ctx)
+	if err != nil || t.Chart != nil {
+		return err
+	}
+	if t.Chart, err = t.StoredChart(ctx); err != nil {
+		return err
+	}
+	if t.Chart == nil {
+		t.Chart = r.Charts.Own()
+	}
+	t.Digest = stack.Digest([]any{t.Chart.Digest(), t.Values})
+	_, err = t.Observe(ctx)
+	return err
 }
 
 // cleanupProgress says whether every node is clean. It reads live: the cache could

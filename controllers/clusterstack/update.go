@@ -30,10 +30,13 @@ const (
 // begin makes the status of the update that the spec asks for, if it is a new one.
 func (r *Reconciler) begin(s *scope) {
 	u := &s.cs.Status.Update
+	now := metav1.NewTime(r.Now())
 	if u.PlanDigest == s.cs.Spec.PlanDigest {
+		if u.StartedAt == nil { // it was away
+			u.StartedAt = &now
+		}
 		return
 	}
-	now := metav1.NewTime(r.Now())
 	next := v1alpha1.UpdateStatus{PlanDigest: s.cs.Spec.PlanDigest, StartedAt: &now}
 	if s.returning() {
 		// The way back is judged by what was there before the way out.

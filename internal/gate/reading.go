@@ -50,6 +50,18 @@ type PeerReading struct {
 	Sent, Lost int64
 }
 
+// ReadingOf returns the reading of a node from its reports; Read fills in the rest.
+func ReadingOf(node string, reports []probe.Report) NodeReading {
+	r := NodeReading{Node: node, Ready: true}
+	for _, one := range reports {
+		r.add(one)
+		if one.To.After(r.LastTo) {
+			r.LastTo = one.To
+		}
+	}
+	return r
+}
+
 // add counts one report. The order of reports does not matter.
 func (r *NodeReading) add(report probe.Report) {
 	r.Covered += report.To.Sub(report.From)

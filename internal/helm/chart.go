@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"helm.sh/helm/v3/pkg/chart"
@@ -17,7 +18,11 @@ import (
 	"helm.sh/helm/v3/pkg/chartutil"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
 )
+
+// maxArchive bounds a packaged chart, in bytes.
+const maxArchive = 16 << 20
 
 // Chart is a chart that was loaded once and is read-only from then on.
 type Chart struct {
@@ -43,8 +48,6 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // Load reads the chart in folder root of fsys.
 func Load(fsys fs.FS, root string) (*Chart, error) {
 	var files []*loader.BufferedFile
-	var crds []*unstructured.Unstructured
-	sum := sha256.New()
 	err := fs.WalkDir(fsys, root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -53,39 +56,79 @@ func Load(fsys fs.FS, root string) (*Chart, error) {
 		if err != nil {
 			return err
 		}
-		name := strings.TrimPrefix(p, root+"/")
-		fmt.Fprintf(sum, "%s\x00%d\x00", name, len(b))
-		sum.Write(b)
-		if strings.HasPrefix(name, "crds/") {
-			// CRDs stay out of the chart that Helm stores with every revision.
-			objs, err := decode(b)
-			if err != nil {
-				return fmt.Errorf("%s: %w", p, err)
-			}
-			crds = append(crds, objs...)
-			return nil
-		}
-		files = append(files, &loader.BufferedFile{Name: name, Data: b})
+		files = append(files, &loader.BufferedFile{Name: strings.TrimPrefix(p, root+"/"), Data: b})
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading chart %s: %w", root, err)
 	}
-	c, err := loader.LoadFiles(files)
+	return newChart(root, files)
+}
+
+// LoadArchive reads a chart that was packaged (`helm package`); name is for errors.
+func LoadArchive(name string, in io.Reader) (*Chart, error) {
+	files, err := loader.LoadArchiveFiles(io.LimitReader(in, maxArchive))
 	if err != nil {
-		return nil, fmt.Errorf("loading chart %s: %w", root, err)
+		return nil, fmt.Errorf("reading chart %s: %w", name, err)
 	}
-	return &Chart{
-		files: files, crds: crds,
-		name: c.Metadata.Name, version: c.Metadata.Version,
-		digest: hex.EncodeToString(sum.Sum(nil)[:16]),
-	}, nil
+	// Folder and archive of a chart list their files in different orders.
+	slices.SortFunc(files, func(a, b *loader.BufferedFile) int { return strings.Compare(a.Name, b.Name) })
+	return newChart(name, files)
+}
+
+func newChart(from string, files []*loader.BufferedFile) (*Chart, error) {
+	out := &Chart{}
+	sum := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(sum, "%s\x00%d\x00", f.Name, len(f.Data))
+		sum.Write(f.Data)
+		if !strings.HasPrefix(f.Name, "crds/") {
+			out.files = append(out.files, f)
+			continue
+		}
+		// CRDs stay out of the chart that Helm stores with every revision.
+		objs, err := Objects(f.Data)
+		if err != nil {
+			return nil, fmt.Errorf("loading chart %s: %s: %w", from, f.Name, err)
+		}
+		out.crds = append(out.crds, objs...)
+	}
+	c, err := out.fresh()
+	if err != nil {
+		return nil, fmt.Errorf("loading chart %s: %w", from, err)
+	}
+	if c.Metadata == nil {
+		return nil, fmt.Errorf("loading chart %s: it has no Chart.yaml", from)
+	}
+	out.name, out.version = c.Metadata.Name, c.Metadata.Version
+	out.digest = hex.EncodeToString(sum.Sum(nil)[:16])
+	return out, nil
+}
+
+// stored makes a chart of one that a record holds.
+func stored(c *chart.Chart) (*Chart, error) {
+	meta, err := yaml.Marshal(c.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	values, err := yaml.Marshal(c.Values)
+	if err != nil {
+		return nil, err
+	}
+	files := []*loader.BufferedFile{{Name: chartutil.ChartfileName, Data: meta}, {Name: chartutil.ValuesfileName, Data: values}}
+	if len(c.Schema) > 0 {
+		files = append(files, &loader.BufferedFile{Name: chartutil.SchemafileName, Data: c.Schema})
+	}
+	for _, f := range slices.Concat(c.Templates, c.Files) {
+		files = append(files, &loader.BufferedFile{Name: f.Name, Data: f.Data})
+	}
+	return newChart("of the release", files)
 }
 
 // fresh returns the chart for one action: Helm writes to the charts that it renders.
 func (c *Chart) fresh() (*chart.Chart, error) { return loader.LoadFiles(c.files) }
 
-// Name and Version are those of Chart.yaml.
+// Name is that in Chart.yaml.
 func (c *Chart) Name() string { return c.name }
 
 // Version is the version in Chart.yaml.
@@ -109,6 +152,10 @@ func (c *Chart) Validate(values map[string]any) error {
 	if err != nil {
 		return err
 	}
+	return c.validate(ch, values)
+}
+
+func (c *Chart) validate(ch *chart.Chart, values map[string]any) error {
 	all, err := chartutil.CoalesceValues(ch, values)
 	if err == nil {
 		err = chartutil.ValidateAgainstSchema(ch, all)
@@ -119,21 +166,25 @@ func (c *Chart) Validate(values map[string]any) error {
 	return nil
 }
 
-// decode reads the YAML documents of b.
-func decode(b []byte) ([]*unstructured.Unstructured, error) {
+// Objects reads the YAML documents of b; empty ones are left out.
+func Objects(b []byte) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
 	dec := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(b), 4096)
 	for {
 		o := &unstructured.Unstructured{}
-		err := dec.Decode(o)
+		err := dec.Decode(&o.Object)
 		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		if len(o.Object) > 0 {
-			out = append(out, o)
+		if len(o.Object) == 0 {
+			continue
 		}
+		if o.GetKind() == "" || o.GetAPIVersion() == "" || o.GetName() == "" {
+			return nil, errors.New("an object lacks apiVersion, kind or metadata.name")
+		}
+		out = append(out, o)
 	}
 }

@@ -5,6 +5,7 @@ package helm
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chartutil"
@@ -13,9 +14,11 @@ import (
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
+
+// askAgain is how long a server is taken to be of the version that it said: a cluster that
+// was upgraded serves the same kinds of a chart, and at the latest then its version counts.
+const askAgain = time.Hour
 
 // Discovery remembers what API servers of each version serve, for all clusters
 // together: Fairlead's charts hold built-in kinds only, and those depend on nothing
@@ -23,44 +26,66 @@ import (
 // fleet. Its zero value is ready; it may be used concurrently.
 type Discovery struct {
 	mu        sync.Mutex
-	byVersion map[string]*apis
+	byVersion map[string]*Served
+	byHost    map[string]answer
 }
 
-// apis is what API servers of one version serve.
-type apis struct {
+// answer is what a server said its version is, and when.
+type answer struct {
+	version string
+	at      time.Time
+}
+
+// Served is what API servers of one version serve.
+type Served struct {
+	version      string
 	mapper       meta.RESTMapper
 	capabilities *chartutil.Capabilities
 }
 
-// of returns what the API server serves, asking for its version only when another
-// server of that version was asked before.
-func (d *Discovery) of(cfg *rest.Config) (*apis, string, error) {
+// Mapper says where kinds are served.
+func (s *Served) Mapper() meta.RESTMapper { return s.mapper }
+
+// Of returns what the API server at cfg serves. It asks for its version once an hour, and
+// for more only when no other server of that version was asked before.
+func (d *Discovery) Of(cfg *rest.Config) (*Served, error) {
+	d.mu.Lock()
+	said, ok := d.byHost[cfg.Host]
+	known := d.byVersion[said.version]
+	d.mu.Unlock()
+	if ok && known != nil && time.Since(said.at) < askAgain {
+		return known, nil
+	}
 	dc, err := discovery.NewDiscoveryClientForConfig(cfg)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	v, err := dc.ServerVersion()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	d.mu.Lock()
-	known := d.byVersion[v.GitVersion]
+	known = d.byVersion[v.GitVersion]
+	if known != nil {
+		d.heard(cfg.Host, v.GitVersion)
+	}
 	d.mu.Unlock()
 	if known != nil {
-		return known, v.GitVersion, nil
+		return known, nil
 	}
 	cached := memory.NewMemCacheClient(dc)
 	groups, err := restmapper.GetAPIGroupResources(cached)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	versions, err := action.GetVersionSet(cached)
 	var partial *discovery.ErrGroupDiscoveryFailed
 	if err != nil && !errors.As(err, &partial) {
-		return nil, "", err
+		return nil, err
 	}
-	found := &apis{
-		mapper: restmapper.NewDiscoveryRESTMapper(groups),
+	found := &Served{
+		version: v.GitVersion,
+		mapper:  restmapper.NewDiscoveryRESTMapper(groups),
 		capabilities: &chartutil.Capabilities{
 			APIVersions: versions,
 			KubeVersion: chartutil.KubeVersion{Version: v.GitVersion, Major: v.Major, Minor: v.Minor},
@@ -70,39 +95,23 @@ func (d *Discovery) of(cfg *rest.Config) (*apis, string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.byVersion == nil {
-		d.byVersion = map[string]*apis{}
+		d.byVersion = map[string]*Served{}
 	}
 	d.byVersion[v.GitVersion] = found
-	return found, v.GitVersion, nil
+	d.heard(cfg.Host, v.GitVersion)
+	return found, nil
 }
 
-// forget drops what is remembered of a version, after a kind was not found.
-func (d *Discovery) forget(version string) {
+func (d *Discovery) heard(host, version string) {
+	if d.byHost == nil {
+		d.byHost = map[string]answer{}
+	}
+	d.byHost[host] = answer{version, time.Now()}
+}
+
+// Forget drops what is remembered of a version, after a kind was not found.
+func (d *Discovery) Forget(s *Served) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.byVersion, version)
-}
-
-// getter hands Helm a fixed configuration and the shared mapper.
-type getter struct {
-	cfg       *rest.Config
-	namespace string
-	mapper    meta.RESTMapper
-}
-
-func (g *getter) ToRESTConfig() (*rest.Config, error) { return rest.CopyConfig(g.cfg), nil }
-
-func (g *getter) ToDiscoveryClient() (discovery.CachedDiscoveryInterface, error) {
-	dc, err := discovery.NewDiscoveryClientForConfig(g.cfg)
-	if err != nil {
-		return nil, err
-	}
-	return memory.NewMemCacheClient(dc), nil
-}
-
-func (g *getter) ToRESTMapper() (meta.RESTMapper, error) { return g.mapper, nil }
-
-func (g *getter) ToRawKubeConfigLoader() clientcmd.ClientConfig {
-	return clientcmd.NewDefaultClientConfig(clientcmdapi.Config{},
-		&clientcmd.ConfigOverrides{Context: clientcmdapi.Context{Namespace: g.namespace}})
+	delete(d.byVersion, s.version)
 }

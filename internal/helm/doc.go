@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package helm is the only importer of helm.sh/helm: it loads charts that are
-// embedded in the binary, and installs, upgrades and removes their releases in one
-// cluster at a time.
+// Package helm is the only importer of helm.sh/helm: it loads charts, renders them, and
+// reads and writes the records of releases as Helm stores them, so that `helm list`,
+// `helm history` and `helm rollback` know what Fairlead did.
 //
-// It waits for nothing and decides nothing: which action is due is the matter of
-// internal/release, and readiness is read from the objects themselves. CRDs of a
-// chart are handed out (Chart.CRDs), never installed, because Helm would not
-// upgrade them.
+// It makes no request but to ask what an API server serves, and it decides nothing: which
+// objects are applied and which record is written is the matter of internal/release. CRDs
+// of a chart are handed out (Chart.CRDs), never rendered, because Helm would not upgrade
+// them. Hooks of a chart are not run.
 package helm

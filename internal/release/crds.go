@@ -4,42 +4,179 @@ package release
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-io/fairlead/internal/objects"
 )
 
 const (
 	// establishWithin bounds the wait for a CRD to be served; it takes milliseconds.
 	establishWithin = 10 * time.Second
 	establishPoll   = 50 * time.Millisecond
+
+	// crdDigest says what of a chart was applied, crdVersion of which version it was.
+	crdDigest  = "fairlead.io/chart-digest"
+	crdVersion = "fairlead.io/chart-version"
 )
 
-// applyCRDs applies the chart's CRDs and waits until the API server serves them.
-func (t *Target) applyCRDs(ctx context.Context) error {
-	for _, crd := range t.Chart.CRDs() {
-		name := crd.GetName()
-		if err := t.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(crd), FieldOwner, client.ForceOwnership); err != nil {
-			return fmt.Errorf("applying CustomResourceDefinition %s: %w", name, err)
+// crd is a kind that a chart defines.
+type crd struct {
+	group, version, kind string
+}
+
+// CRDError says that a CRD of the chart would take away what the cluster needs.
+type CRDError struct {
+	// Name of the CRD, and the version in which objects are stored.
+	Name, Stored string
+}
+
+func (e *CRDError) Error() string {
+	return fmt.Sprintf("CustomResourceDefinition %s of the cluster has objects stored in version %s, which the chart does not define any more: "+
+		"store them anew in a version that it defines and take %s out of status.storedVersions", e.Name, e.Stored, e.Stored)
+}
+
+// applyCRDs applies the chart's CRDs and returns those whose kinds the API server does not
+// serve yet.
+func (t *Target) applyCRDs(ctx context.Context) ([]crd, error) {
+	var unserved []crd
+	for _, want := range t.Chart.CRDs() {
+		// Objects are applied as they are in YAML: the digest must not depend on the marks.
+		if err := markCRD(want, t.Version); err != nil {
+			return nil, err
 		}
+		live, err := t.objects.Get(ctx, objects.RefOf(want))
+		if err != nil {
+			return nil, err
+		}
+		due, err := crdDue(live, want)
+		if err != nil {
+			return nil, err
+		}
+		if due {
+			if live, err = t.objects.Apply(ctx, want, true, false); err != nil {
+				return nil, err
+			}
+		}
+		if !established(live) {
+			unserved = append(unserved, kindOf(want))
+		}
+	}
+	return unserved, nil
+}
+
+func markCRD(o *unstructured.Unstructured, version string) error {
+	raw, err := json.Marshal(o.Object)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(raw)
+	all := o.GetAnnotations()
+	if all == nil {
+		all = map[string]string{}
+	}
+	all[crdDigest] = hex.EncodeToString(sum[:16])
+	if version != "" {
+		all[crdVersion] = version
+	}
+	o.SetAnnotations(all)
+	return nil
+}
+
+// crdDue says whether a CRD must be applied: not when it is there already, and not when that
+// of a newer chart is there. An older chart has to do with it, because what was written by
+// the newer one has to stay readable. The error is a *CRDError.
+func crdDue(live, want *unstructured.Unstructured) (bool, error) {
+	if live == nil {
+		return true, nil
+	}
+	have, wanted := live.GetAnnotations(), want.GetAnnotations()
+	if have[crdDigest] == wanted[crdDigest] && objects.Holds(want, live) {
+		return false, nil
+	}
+	if newer(have[crdVersion], wanted[crdVersion]) {
+		return false, nil
+	}
+	stored, _, err := unstructured.NestedStringSlice(live.Object, "status", "storedVersions")
+	if err != nil {
+		return false, fmt.Errorf("CustomResourceDefinition %s of the cluster: %w", live.GetName(), err)
+	}
+	defined := versionsOf(want)
+	for _, v := range stored {
+		if !slices.Contains(defined, v) {
+			return false, &CRDError{Name: live.GetName(), Stored: v}
+		}
+	}
+	return true, nil
+}
+
+// newer says that version a is higher than b. What is no version is not.
+func newer(a, b string) bool {
+	va, err := version.ParseSemantic(a)
+	if err != nil {
+		return false
+	}
+	vb, err := version.ParseSemantic(b)
+	return err == nil && vb.LessThan(va)
+}
+
+func versionsOf(o *unstructured.Unstructured) []string {
+	all, _, _ := unstructured.NestedSlice(o.Object, "spec", "versions")
+	var out []string
+	for _, v := range all {
+		if m, ok := v.(map[string]any); ok {
+			name, _, _ := unstructured.NestedString(m, "name")
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func kindOf(o *unstructured.Unstructured) crd {
+	group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
+	kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
+	out := crd{group: group, kind: kind}
+	if all := versionsOf(o); len(all) > 0 {
+		out.version = all[0]
+	}
+	return out
+}
+
+func established(o *unstructured.Unstructured) bool {
+	all, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
+	return slices.ContainsFunc(all, func(c any) bool {
+		m, ok := c.(map[string]any)
+		return ok && m["type"] == "Established" && m["status"] == "True"
+	})
+}
+
+// waitServed waits until the API server serves kinds: one request says it of all the kinds
+// of a group's version, usually.
+func (t *Target) waitServed(ctx context.Context, kinds []crd) error {
+	waiting := map[schema.GroupVersion][]string{}
+	for _, k := range kinds {
+		gv := schema.GroupVersion{Group: k.group, Version: k.version}
+		waiting[gv] = append(waiting[gv], k.kind)
+	}
+	for gv, kinds := range waiting {
 		err := wait.PollUntilContextTimeout(ctx, establishPoll, establishWithin, true, func(ctx context.Context) (bool, error) {
-			live := &apiextensionsv1.CustomResourceDefinition{}
-			if err := t.Client.Get(ctx, client.ObjectKey{Name: name}, live); err != nil {
+			served, err := t.objects.Served(ctx, gv)
+			if err != nil {
 				return false, err
 			}
-			for _, c := range live.Status.Conditions {
-				if c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue {
-					return true, nil
-				}
-			}
-			return false, nil
+			return !slices.ContainsFunc(kinds, func(k string) bool { return !slices.Contains(served, k) }), nil
 		})
 		if err != nil {
-			return fmt.Errorf("waiting until CustomResourceDefinition %s is served: %w", name, err)
+			return fmt.Errorf("waiting until the API server serves %v of %s: %w", kinds, gv, err)
 		}
 	}
 	return nil
@@ -49,14 +186,11 @@ func (t *Target) applyCRDs(ctx context.Context) error {
 func (t *Target) RemoveCRDs(ctx context.Context) (gone bool, err error) {
 	gone = true
 	for _, crd := range t.Chart.CRDs() {
-		err := t.Client.Delete(ctx, crd)
-		switch {
-		case apierrors.IsNotFound(err):
-		case err != nil:
-			return false, fmt.Errorf("deleting CustomResourceDefinition %s: %w", crd.GetName(), err)
-		default:
-			gone = false
+		absent, err := t.objects.Delete(ctx, objects.RefOf(crd))
+		if err != nil {
+			return false, err
 		}
+		gone = gone && absent
 	}
 	return gone, nil
 }

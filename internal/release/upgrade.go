@@ -4,17 +4,8 @@ package release
 
 import (
 	"context"
-
-	"github.com/fairlead-io/fairlead/internal/helm"
 )
 
-// upgrade brings an existing release to the wanted chart and values, its CRDs first.
-func (t *Target) upgrade(ctx context.Context) (*helm.Release, error) {
-	if err := t.Chart.Validate(t.Values); err != nil {
-		return nil, err
-	}
-	if err := t.applyCRDs(ctx); err != nil {
-		return nil, err
-	}
-	return t.Helm.Upgrade(ctx, t.Name, t.Chart, t.Values, t.Digest)
-}
+// upgrade brings an existing release, in whatever state, to the wanted chart and values,
+// its CRDs first. A failure leaves what was applied: taking it back is a decision.
+func (t *Target) upgrade(ctx context.Context) (*Release, error) { return t.fromChart(ctx) }

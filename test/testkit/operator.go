@@ -20,7 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead-io/fairlead/internal/helm"
+	"github.com/fairlead-io/fairlead/internal/release"
+	"github.com/fairlead-io/fairlead/internal/stack"
 )
 
 const (
@@ -60,7 +61,7 @@ func (l *Lab) InstallOperatorVersion(ctx context.Context, version string) error 
 	if err != nil {
 		return err
 	}
-	chart, err := helm.Load(os.DirFS(l.Path("charts")), operatorName)
+	chart, err := release.LoadChart(os.DirFS(l.Path("charts")), operatorName)
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func (l *Lab) InstallOperatorVersion(ctx context.Context, version string) error 
 	if err := c.Create(ctx, ns); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	hc, err := helm.New(cfg, OperatorNamespace, &helm.Discovery{}, func(string, ...any) {})
+	target, err := release.New(cfg, OperatorNamespace, operatorName, &release.Discovery{}, &release.Memory{}, func(string, ...any) {})
 	if err != nil {
 		return err
 	}
@@ -84,16 +85,12 @@ func (l *Lab) InstallOperatorVersion(ctx context.Context, version string) error 
 		"tolerations": []any{map[string]any{"operator": "Exists"}},
 		"apiServer":   map[string]any{"host": host, "port": port},
 	}
-	have, err := hc.Get(ctx, operatorName)
-	if err != nil {
+	digest := stack.Digest([]any{chart.Digest(), values})
+	target.Chart, target.Values, target.Digest, target.Plan = chart, values, digest, digest
+	if _, err := target.Observe(ctx); err != nil {
 		return err
 	}
-	if have == nil {
-		_, err = hc.Install(ctx, operatorName, chart, values, "")
-	} else {
-		_, err = hc.Upgrade(ctx, operatorName, chart, values, "")
-	}
-	if err != nil {
+	if _, err := target.Do(ctx, target.Due(false)); err != nil {
 		return err
 	}
 	return WaitDeployment(ctx, c, OperatorNamespace, operatorName)

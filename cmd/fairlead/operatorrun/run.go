@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -65,8 +66,10 @@ type Config struct {
 	StackConcurrency, ClusterConcurrency, Connectors int
 	// ReconnectInterval is the time between two attempts to connect to a cluster.
 	ReconnectInterval time.Duration
-	// Chart is the cni chart; nil is the embedded one.
+	// Chart is the cni chart of the operator's own version; nil is the embedded one.
 	Chart *release.Chart
+	// ChartDir is a folder with cni charts of other versions; empty is none.
+	ChartDir string
 	// SkipNameValidation lets several operators live in one test process.
 	SkipNameValidation bool
 	Log                *slog.Logger
@@ -84,6 +87,11 @@ func (c *Config) Validate() error {
 	}{{"--stack-concurrency", c.StackConcurrency}, {"--cluster-concurrency", c.ClusterConcurrency}, {"--connectors", c.Connectors}} {
 		if f.value < 1 {
 			errs = append(errs, fmt.Errorf("%s is %d; set it to at least 1", f.flag, f.value))
+		}
+	}
+	if c.ChartDir != "" {
+		if info, err := os.Stat(c.ChartDir); err != nil || !info.IsDir() {
+			errs = append(errs, fmt.Errorf("--chart-dir %s is no folder that can be read; mount one there, or leave the flag out", c.ChartDir))
 		}
 	}
 	if c.ReconnectInterval < time.Second {
@@ -127,17 +135,17 @@ func New(ctx context.Context, c Config) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	catalogue := release.NewCatalogue(version.Version, chart, c.ChartDir, c.Log)
 	stacks := &networkstack.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("fairlead-operator"), Now: time.Now, Concurrency: c.StackConcurrency,
-		Versions: func() stack.Versions { return stack.Versions{Own: version.Version} },
+		Versions: func() stack.Versions { return stack.Versions{Own: version.Version, Available: catalogue.Versions()} },
 	}
 	clusters := &clusterstack.Reconciler{
 		Client:          mgr.GetClient(),
 		Events:          mgr.GetEventRecorder("fairlead-operator"),
 		Fleet:           connections,
 		Roots:           &trust.Store{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Now: time.Now},
-		Version:         version.Version,
-		Chart:           chart,
+		Charts:          catalogue,
 		ImageRepository: c.ImageRepository,
 		Discovery:       &release.Discovery{},
 		Now:             time.Now,

@@ -29,7 +29,7 @@ func (d dns) Run(ctx context.Context, env *Env, record func(Attempt)) {
 			began := time.Now()
 			_, err := env.Resolver.LookupNetIP(question, "ip", env.Host)
 			if ctx.Err() == nil {
-				record(Attempt{Peer: "the name servers", Lost: err != nil, Took: time.Since(began)})
+				record(Attempt{Peer: "the name servers", Began: began, Lost: err != nil, Took: time.Since(began)})
 			}
 		})
 	}

@@ -42,7 +42,7 @@ func startSender(ctx context.Context, running *sync.WaitGroup, t target, env *En
 		for own.Err() == nil {
 			f, err := newFlow(own, t, env.EchoPort)
 			if err != nil {
-				record(Attempt{Peer: t.String(), Lost: true})
+				record(Attempt{Peer: t.String(), Began: time.Now(), Lost: true})
 				wait(own, time.Second)
 				continue
 			}
@@ -124,8 +124,8 @@ func (f *flow) send(ctx context.Context, s *sender, record func(Attempt)) {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		if _, was := f.landed(number); was {
-			record(Attempt{Peer: f.target.String(), Lost: true})
+		if sent, was := f.landed(number); was {
+			record(Attempt{Peer: f.target.String(), Began: sent, Lost: true})
 		}
 	}
 }
@@ -165,12 +165,12 @@ func (f *flow) receive(ctx context.Context, record func(Attempt)) {
 		}
 		if number, ok := numberOf(buffer[:n]); err == nil && ok {
 			if sent, was := f.landed(number); was {
-				record(Attempt{Peer: f.target.String(), Took: now.Sub(sent)})
+				record(Attempt{Peer: f.target.String(), Began: sent, Took: now.Sub(sent)})
 			}
 			continue
 		}
-		for range f.lost(now) {
-			record(Attempt{Peer: f.target.String(), Lost: true})
+		for _, p := range f.lost(now) {
+			record(Attempt{Peer: f.target.String(), Began: p.sent, Lost: true})
 		}
 		if f.over.Err() != nil && f.empty() {
 			return
@@ -181,16 +181,17 @@ func (f *flow) receive(ctx context.Context, record func(Attempt)) {
 	}
 }
 
-// lost returns how many packets are not expected any more, and forgets them.
-func (f *flow) lost(now time.Time) int {
+// lost returns the packets that are not expected any more, and forgets them.
+func (f *flow) lost(now time.Time) []flying {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := 0
 	for n < len(f.flying) && now.Sub(f.flying[n].sent) > fate {
 		n++
 	}
+	gone := f.flying[:n:n]
 	f.flying = f.flying[n:]
-	return n
+	return gone
 }
 
 func (f *flow) empty() bool {

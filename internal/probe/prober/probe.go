@@ -29,6 +29,8 @@ type Probe interface {
 type Attempt struct {
 	// Peer says in words to whom it went.
 	Peer string
+	// Began is when it was made.
+	Began time.Time
 	// Lost says that it failed, Took how long it took otherwise.
 	Lost bool
 	Took time.Duration

@@ -55,35 +55,38 @@ func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
-	defer cancel(nil)
+	defer cancel()
 	echo, err := net.ListenUDP("udp", &net.UDPAddr{Port: probe.EchoPort})
 	if err != nil {
 		return fmt.Errorf("port for datagrams of other nodes' probes: %w", err)
 	}
 	running.Go(func() { echoDatagrams(ctx, echo) })
 	env := c.env()
+	failed := make(chan error, 1)
 	running.Go(func() {
 		if err := c.Peers(ctx, env.roster.set); err != nil {
-			cancel(fmt.Errorf("watching the other nodes' probes: %w", err))
+			failed <- fmt.Errorf("watching the other nodes' probes: %w", err)
+			cancel()
 		}
 	})
 	counted := newTally()
 	for _, p := range probes() {
-		running.Go(func() { p.Run(ctx, env, func(a Attempt) { counted.record(p, a, time.Now()) }) })
+		running.Go(func() { p.Run(ctx, env, func(a Attempt) { counted.record(p, a) }) })
 	}
 	c.Log.Info("probing", "node", c.Node, "addresses", c.Addresses, "service", env.Host)
 	opened := sync.OnceValue(func() error { return serve(ctx, &running) })
 	if err := c.report(ctx, counted, opened); err != nil {
 		return err
 	}
-	if cause := context.Cause(ctx); cause != ctx.Err() {
-		return cause
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
 	}
-	return nil
 }
 
 func (c *Config) env() *Env {

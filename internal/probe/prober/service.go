@@ -35,7 +35,7 @@ func (s service) Run(ctx context.Context, env *Env, record func(Attempt)) {
 			began := time.Now()
 			err := ask(ctx, to)
 			if ctx.Err() == nil {
-				record(Attempt{Peer: "address " + to.String(), Lost: err != nil, Took: time.Since(began)})
+				record(Attempt{Peer: "address " + to.String(), Began: began, Lost: err != nil, Took: time.Since(began)})
 			}
 		})
 	}

@@ -15,25 +15,26 @@ import (
 type tally struct {
 	mu      sync.Mutex
 	counted map[track]*probe.Sample
-	// trying has since when peers are tried that have not answered once; answered has
-	// those that have, or whose grace is over.
+	// trying has since when peers are tried that have not answered once; counting has
+	// since when attempts at the others count: the first one that was answered, or the
+	// end of the grace.
 	trying   map[track]time.Time
-	answered map[track]bool
+	counting map[track]time.Time
 }
 
 // track is one probe's attempts at one peer.
 type track struct{ probe, peer string }
 
 func newTally() *tally {
-	return &tally{counted: map[track]*probe.Sample{}, trying: map[track]time.Time{}, answered: map[track]bool{}}
+	return &tally{counted: map[track]*probe.Sample{}, trying: map[track]time.Time{}, counting: map[track]time.Time{}}
 }
 
 // record counts one attempt of a probe.
-func (t *tally) record(p Probe, a Attempt, now time.Time) {
+func (t *tally) record(p Probe, a Attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	on := track{p.Name(), a.Peer}
-	if !t.counts(on, a, p.Grace(), now) {
+	if !t.counts(on, a, p.Grace()) {
 		return
 	}
 	s := t.counted[on]
@@ -49,21 +50,21 @@ func (t *tally) record(p Probe, a Attempt, now time.Time) {
 	}
 }
 
-// counts says whether an attempt counts: not when it failed while its peer has never
-// answered and may be about to.
-func (t *tally) counts(on track, a Attempt, grace time.Duration, now time.Time) bool {
-	if t.answered[on] {
-		return true
+// counts says whether an attempt counts: not when it failed and was made while its peer had
+// never answered and might have been about to start.
+func (t *tally) counts(on track, a Attempt, grace time.Duration) bool {
+	if since, yes := t.counting[on]; yes {
+		return !a.Lost || !a.Began.Before(since)
 	}
 	since, tried := t.trying[on]
 	if !tried {
-		since, t.trying[on] = now, now
+		since, t.trying[on] = a.Began, a.Began
 	}
-	if a.Lost && now.Sub(since) < grace {
+	if a.Lost && a.Began.Sub(since) < grace {
 		return false
 	}
 	delete(t.trying, on)
-	t.answered[on] = true
+	t.counting[on] = a.Began
 	return true
 }
 
