@@ -116,7 +116,7 @@ func managersOf(s *v1alpha1.NetworkStack, field string) string {
 				Rollout map[string]any `json:"f:rollout"`
 			} `json:"f:spec"`
 		}
-		if json.Unmarshal(m.FieldsV1.Raw, &owned) != nil {
+		if json.Unmarshal(m.FieldsV1.GetRawBytes(), &owned) != nil {
 			continue
 		}
 		if _, ok := owned.Spec.Rollout[field]; ok {
