@@ -16,6 +16,8 @@ RELAID_LAYOUT := 4
 # Builds that a rollout has to stop: one loses packets, one does not start on a node.
 LOSSY     := v0.1.2
 FAILING   := v0.1.3
+# One whose chart the API server refuses half-way; its image is that of NEXT.
+BROKEN    := v0.1.4
 FAULTY_IMAGES := out/fairlead-$(LOSSY).tar out/fairlead-$(FAILING).tar
 NEXT_IMAGES := out/fairlead-$(NEXT).tar out/fairlead-$(RELAID).tar
 # -race needs cgo; two test binaries at a time is what two cores and 24 GiB carry.
@@ -24,7 +26,7 @@ LAB       := bin/lab
 KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 
 # Packages whose tests need nothing but Go.
-UNIT      := ./api/... ./charts/... ./cmd/fairlead/... ./cmd/fairlead-agent/... ./cmd/fairlead-cni/... ./internal/addresspool/... ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/fleetmetrics/... ./internal/model/... ./internal/notify/... ./internal/probe \
+UNIT      := ./api/... ./charts/... ./cmd/fairlead/... ./cmd/fairlead-agent/... ./cmd/fairlead-cni/... ./internal/addresspool/... ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/fleetmetrics/... ./internal/model/... ./internal/notify/... ./internal/objects/... ./internal/probe \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
              ./test/architecture ./test/conformance ./test/continuity ./test/requests ./test/kernelmatrix/... \
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
@@ -84,17 +86,21 @@ $(NEXT_IMAGES): out/fairlead-%.tar: $(LAB)
 # The fault is compiled in by an overlay of the source (test/faulty); charts for these versions, and for
 # $(NEXT), are what the operator's --chart-dir is pointed at.
 .PHONY: images-faulty $(FAULTY_IMAGES) charts-next
-images-faulty: $(FAULTY_IMAGES)
+images-faulty: $(FAULTY_IMAGES) out/fairlead-$(BROKEN).tar
 
 out/fairlead-$(LOSSY).tar: FAULT := lossy
 out/fairlead-$(FAILING).tar: FAULT := failing
 $(FAULTY_IMAGES): out/fairlead-%.tar: $(LAB)
 	@mkdir -p out/$*
-	$(GO) run ./test/faulty/cmd/faulty overlay $(FAULT) -o out/faulty/$*
-	$(GO) build -trimpath -overlay out/faulty/$*/overlay.json -ldflags "-s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$*" \
+	$(GO) run ./test/faulty/cmd/faulty overlay $(FAULT) -o out/_faulty/$*
+	$(GO) build -trimpath -overlay out/_faulty/$*/overlay.json -ldflags "-s -w -X github.com/fairlead-io/fairlead/internal/version.Version=$*" \
 	  -o out/$*/ ./cmd/fairlead ./cmd/fairlead-agent ./cmd/fairlead-cni
 	$(LAB) image -o $@ -t fairlead.io/fairlead:$* -entrypoint /fairlead out/$*/fairlead:/fairlead \
 	  out/$*/fairlead-agent:/fairlead-agent out/$*/fairlead-cni:/fairlead-cni
+
+out/fairlead-$(BROKEN).tar: out/fairlead-$(NEXT).tar
+	$(LAB) image -o $@ -t fairlead.io/fairlead:$(BROKEN) -entrypoint /fairlead out/$(NEXT)/fairlead:/fairlead \
+	  out/$(NEXT)/fairlead-agent:/fairlead-agent out/$(NEXT)/fairlead-cni:/fairlead-cni
 
 charts-next:
 	$(GO) run ./test/faulty/cmd/faulty charts -o out/charts $(NEXT) $(LOSSY) $(FAILING)
@@ -150,6 +156,10 @@ test-env: lab-build ## Controllers and releases against a real kube-apiserver.
 test-e2e: deps images images-next lab-build ## The lab, end to end: install, matrix, kills and upgrades under load, bad input, uninstall (root).
 	go test -tags lab -count=1 -timeout 15m ./test/lab
 	go test -count=1 -timeout 30m -v ./test/e2e
+
+.PHONY: test-rollout
+test-rollout: deps images out/fairlead-$(NEXT).tar images-faulty charts-next lab-build ## The lab with three clusters: waves, bad builds that are undone, releases that heal, the operator killed (root).
+	go test -count=1 -timeout 40m -v ./test/rollout
 
 .PHONY: test-conformance
 test-conformance: deps images lab-build ## Kubernetes' own network specs on alpha and bravo, those about Services in short (root).

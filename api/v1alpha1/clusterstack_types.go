@@ -100,7 +100,8 @@ type ReleaseStatus struct {
 	// revision of the release, counted by Helm from 1.
 	// +optional
 	Revision int32 `json:"revision,omitempty"`
-	// state: Absent, Outdated, Drifted, Current, Failed, Interrupted or Removing.
+	// state: Absent, Outdated, Unmarked, Drifted, Current, Failed, Interrupted, Unreadable or
+	// Removing.
 	State string `json:"state"`
 	// digest identifies the chart and the values that were released last.
 	// +optional

@@ -154,9 +154,11 @@ func (s *story) status(name string, change func(*v1alpha1.ClusterStack)) {
 		if err := hub.Client.Get(s.ctx, client.ObjectKeyFromObject(cs), cs); err != nil {
 			return err
 		}
+		if cs.Status.Update.PlanDigest != cs.Spec.PlanDigest {
+			cs.Status.Update = v1alpha1.UpdateStatus{PlanDigest: cs.Spec.PlanDigest, Phase: v1alpha1.UpdateUpdating}
+		}
 		change(cs)
 		cs.Status.ObservedGeneration = cs.Generation
-		cs.Status.Update.PlanDigest = cs.Spec.PlanDigest
 		return hub.Client.Status().Update(s.ctx, cs)
 	}).Should(gomega.Succeed())
 }
@@ -186,6 +188,9 @@ func (s *story) report(name string, ready metav1.ConditionStatus, reason string)
 	s.status(name, func(cs *v1alpha1.ClusterStack) {
 		cs.Status.Releases[0].State = "Current"
 		setCondition(cs, v1alpha1.ConditionReady, ready, reason)
+		if ready == metav1.ConditionTrue {
+			cs.Status.Update.Phase = v1alpha1.UpdateProven
+		}
 		if p := cs.Status.Proven; ready == metav1.ConditionTrue && (p == nil || p.PlanDigest != cs.Spec.PlanDigest) {
 			cs.Status.Previous = p
 			cs.Status.Proven = &v1alpha1.ProvenStatus{Version: cs.Spec.Version, PlanDigest: cs.Spec.PlanDigest, CNI: cs.Spec.CNI}

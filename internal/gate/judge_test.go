@@ -101,6 +101,7 @@ func TestJudge(t *testing.T) {
 		"8 % were always lost":                       {&network{loss: 0.08}, no, network{loss: 0.08}, 0, 0},
 		"1 % was always lost, and now 5 %":           {&network{loss: 0.01}, no, network{loss: 0.05}, 195, 200},
 		"2 % are lost, 5 % are allowed":              {&healthy, budget(v1alpha1.ProbeBudget{Probe: "peers", Loss: "5%"}), network{loss: 0.02}, 0, 10},
+		"2 % are lost, 0.5 % are allowed":            {&healthy, budget(v1alpha1.ProbeBudget{Probe: "peers", Loss: "0.5%"}), network{loss: 0.02}, 190, 200},
 		"2 % are lost, 5 % of another probe":         {&healthy, budget(v1alpha1.ProbeBudget{Probe: "dns", Loss: "5%"}), network{loss: 0.02}, 190, 200},
 		"2 % are lost, and nobody looks":             {&healthy, v1alpha1.GatesSpec{Probes: v1alpha1.ProbesDisabled}, network{loss: 0.02}, 0, 0},
 		"the machine stalls for 300 ms":              {&healthy, no, network{stall: 4, stalling: 300 * time.Millisecond}, 0, 0},
@@ -162,6 +163,16 @@ func TestHowSoonLossIsFound(t *testing.T) {
 	t.Logf("of 1000 found within 3 s: %d, 5 s: %d, 7 s: %d, 10 s: %d", within[3], within[5], within[7], within[10])
 	if within[5] < 800 || within[10] < 980 {
 		t.Errorf("found within 5 s: %d, want 800; within 10 s: %d, want 980", within[5], within[10])
+	}
+}
+
+// TestTwoAreFew: of few attempts, two that are lost say nothing.
+func TestTwoAreFew(t *testing.T) {
+	for lost, breached := range map[int64]bool{2: false, 3: true} {
+		r := NodeReading{Node: "x", LastTo: noon, Known: noon, Probes: []ProbeReading{{Probe: "dns", Sent: 20, Lost: lost, Times: probe.Times{90: 20 - lost}}}}
+		if v := Judge(nil, []NodeReading{r}, v1alpha1.GatesSpec{}, noon); (v != nil) != breached {
+			t.Errorf("%d of 20 lost: the verdict is %+v", lost, v)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 var bookkeeping = []string{
 	"/status", "/metadata/managedFields", "/metadata/resourceVersion", "/metadata/generation",
 	"/metadata/uid", "/metadata/creationTimestamp", "/metadata/selfLink",
+	"/metadata/annotations/" + counted[0], "/metadata/annotations/" + escape(counted[1]),
 }
 
 // Holds says whether live has every field that wanted sets, written alike. False may only

@@ -39,11 +39,15 @@ func Compare(a, b Ref) int {
 	return cmp.Or(cmp.Compare(a.Kind.Kind, b.Kind.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
+// counted are annotations in which Kubernetes' own controllers count what the generation
+// counts, a moment later.
+var counted = []string{"deprecated.daemonset.template.generation", "deployment.kubernetes.io/revision"}
+
 // Mark tells an object's states apart as far as people set them; "" is that of an object
 // that is not there. Objects whose status changes by itself have a generation that counts
 // what people set; those without one change by people's hand only.
 func Mark(o metav1.Object) string {
-	if o == nil || o.GetUID() == "" {
+	if o.GetUID() == "" {
 		return ""
 	}
 	if o.GetGeneration() == 0 {
@@ -52,7 +56,9 @@ func Mark(o metav1.Object) string {
 	sum := fnv.New64a()
 	for _, m := range []map[string]string{o.GetLabels(), o.GetAnnotations()} {
 		for _, k := range slices.Sorted(maps.Keys(m)) {
-			fmt.Fprintf(sum, "%q=%q,", k, m[k])
+			if !slices.Contains(counted, k) {
+				fmt.Fprintf(sum, "%q=%q,", k, m[k])
+			}
 		}
 		fmt.Fprint(sum, ";")
 	}

@@ -67,6 +67,7 @@ func TestWhatIsNoReportIsPassedOver(t *testing.T) {
 		"a report of a later version":  strings.Replace(good, `"probeReport":1`, `"probeReport":2`, 1),
 		"a line of a megabyte":         `{"node":"` + strings.Repeat("a", 1<<20) + `"}` + "\n",
 		"a long line that begins well": strings.TrimSuffix(good, "\n") + strings.Repeat(" ", 1<<17) + "\n",
+		"a long line that ends well":   strings.Repeat(" ", maxLine) + good,
 		"more lost than sent":          with(func(r *Report) { r.Samples[0].Lost = 101 }),
 		"less than nothing lost":       with(func(r *Report) { r.Samples[0].Lost = -1 }),
 		"more answers than attempts":   with(func(r *Report) { r.Samples[0].Times[3] = 50 }),
@@ -80,6 +81,9 @@ func TestWhatIsNoReportIsPassedOver(t *testing.T) {
 		"a thousand samples":           with(func(r *Report) { r.Samples = make([]Sample, 1000) }),
 	} {
 		t.Run(name, func(t *testing.T) {
+			if got, _ := Decode(strings.NewReader(bad)); len(got) != 0 {
+				t.Errorf("it is taken for %+v", got)
+			}
 			got, err := Decode(strings.NewReader(bad + good + bad + good + good[:20]))
 			if err != nil || len(got) != 2 {
 				t.Errorf("got %d reports and error %v, want the 2 good ones", len(got), err)

@@ -100,7 +100,10 @@ func crdDue(live, want *unstructured.Unstructured) (bool, error) {
 		return true, nil
 	}
 	have, wanted := live.GetAnnotations(), want.GetAnnotations()
-	if have[crdDigest] == wanted[crdDigest] && objects.Holds(want, live) {
+	// Of charts with the same CRD, the first one stays named.
+	content := want.DeepCopy()
+	unstructured.RemoveNestedField(content.Object, "metadata", "annotations", crdVersion)
+	if objects.Holds(content, live) {
 		return false, nil
 	}
 	if newer(have[crdVersion], wanted[crdVersion]) {

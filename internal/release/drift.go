@@ -121,6 +121,9 @@ func (t *Target) moved(ctx context.Context) (map[Ref]bool, error) {
 	}
 	moved := map[Ref]bool{}
 	for ref, mark := range t.memory.marks {
+		if _, whole := ignored(t.Ignore, ref); whole {
+			continue
+		}
 		now, watched, err := t.Look(ctx, ref)
 		if err != nil {
 			return nil, err
@@ -137,11 +140,14 @@ func (t *Target) moved(ctx context.Context) (map[Ref]bool, error) {
 func (t *Target) compare(ctx context.Context, o *unstructured.Unstructured) (*Difference, error) {
 	ref := objects.RefOf(o)
 	pointers, whole := ignored(t.Ignore, ref)
+	if whole {
+		return nil, nil
+	}
 	live, err := t.objects.Get(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	if whole || (live != nil && objects.Holds(o, live)) {
+	if live != nil && objects.Holds(o, live) {
 		t.memory.marks[ref] = objects.Mark(live)
 		return nil, nil
 	}

@@ -168,9 +168,12 @@ func (m *member) at() bool { return m.cs != nil && m.cs.Spec.PlanDigest == m.wan
 // begun says that the cluster is to be brought to the wanted configuration already.
 func (m *member) begun() bool { return m.at() && !m.cs.Spec.AdoptOnly }
 
+// provenAt says that the cluster has a configuration, and that it was proven since it got
+// it. That it was proven once, before another one, says nothing.
 func (m *member) provenAt(digest string) bool {
-	p := m.cs.Status.Proven
-	return p != nil && p.PlanDigest == digest
+	st := &m.cs.Status
+	return st.Proven != nil && st.Proven.PlanDigest == digest &&
+		st.Update.PlanDigest == digest && st.Update.Phase == v1alpha1.UpdateProven
 }
 
 // fresh says that the cluster has no network of ours that a change could harm.

@@ -111,9 +111,11 @@ func (w *world) work() {
 			cs.Status.Update.Breach = &v1alpha1.ProbeBreach{Node: "n1", Probe: "peers"}
 			set(cs, v1alpha1.ConditionProven, false, v1alpha1.ReasonProbeBreached)
 		case w.stuck[name]:
+			cs.Status.Update.Phase = v1alpha1.UpdateUpdating
 			set(cs, v1alpha1.ConditionProven, false, v1alpha1.ReasonUpdating)
 		default:
 			set(cs, v1alpha1.ConditionProven, true, v1alpha1.ReasonProven)
+			cs.Status.Update.Phase = v1alpha1.UpdateProven
 			prove(cs)
 		}
 	}
@@ -247,6 +249,23 @@ func TestABreachStopsTheRolloutAndBringsTheWholeWaveBack(t *testing.T) {
 	if w.stack.Status.Rollout.Attempt != 2 {
 		t.Errorf("attempt %d", w.stack.Status.Rollout.Attempt)
 	}
+}
+
+// What was proven before the way out is not proven again by the order to go back.
+func TestAClusterIsBackWhenItIsProvenToBe(t *testing.T) {
+	w := fleet(t, 1, "one", "two")
+	w.settle()
+	w.upgrade("v0.2.0")
+	w.bad["one-0"] = "v0.2.0"
+	w.decide()
+	w.work()
+	w.stuck["one-0"] = true
+	w.settle()
+	w.run("one-0=v0.1.0 two-0=v0.1.0")
+	w.expect(v1alpha1.RolloutRollingBack, "clusters are brought back")
+	w.stuck["one-0"] = false
+	w.settle()
+	w.expect(v1alpha1.RolloutStopped, "message of ProbeBreached")
 }
 
 func TestAnotherVersionFollowsAStoppedOne(t *testing.T) {

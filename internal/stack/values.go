@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strconv"
 
+	"k8s.io/apimachinery/pkg/util/intstr"
+
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 )
 
@@ -84,8 +86,36 @@ func Values(spec *v1alpha1.ClusterStackSpec, facts Facts, image Image, mode Mode
 			"frontends":  int64(cni.Services.Frontends),
 			"backends":   int64(cni.Services.Backends),
 		},
-		"mode": string(mode),
+		"agent": agentValues(spec.Agents),
+		"mode":  string(mode),
 	}, nil
+}
+
+// defaultMinReadySeconds is how long a new agent is ready before the next node follows.
+const defaultMinReadySeconds = 10
+
+// agentValues say how agents are replaced. At least one must be allowed to be away, or none
+// ever would be replaced.
+func agentValues(u v1alpha1.AgentUpdateSpec) map[string]any {
+	out := map[string]any{"minReadySeconds": int64(defaultMinReadySeconds)}
+	if u.MinReadySeconds != nil {
+		out["minReadySeconds"] = int64(*u.MinReadySeconds)
+	}
+	if u.MaxUnavailable != nil {
+		out["maxUnavailable"] = amountValue(u.MaxUnavailable)
+	}
+	if u.MaxSurge != nil {
+		out["maxSurge"] = amountValue(u.MaxSurge)
+	}
+	return out
+}
+
+// amountValue is an amount as a chart's value.
+func amountValue(a *intstr.IntOrString) any {
+	if a.Type == intstr.Int {
+		return int64(a.IntVal)
+	}
+	return a.StrVal
 }
 
 // Endpoint is where the API server of a Cluster is reached without a Service. The error is a

@@ -26,6 +26,7 @@ func TestValues(t *testing.T) {
 	want := map[string]any{
 		"image":       map[string]any{"repository": "r/fairlead", "tag": carried},
 		"clusterName": "alpha",
+		"agent":       map[string]any{"minReadySeconds": int64(10)},
 		"apiServer":   map[string]any{"host": "192.0.2.1", "port": int64(6443)},
 		"cluster":     map[string]any{"podCIDRs": []any{"10.244.0.0/16", "fd00:244::/56"}},
 		"tunnel":      map[string]any{"port": int64(8472)},

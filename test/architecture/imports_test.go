@@ -124,6 +124,7 @@ func TestImportRules(t *testing.T) {
 			{[]string{"internal/gate"}, []string{"internal/agent", "internal/probe/prober", "internal/fleet", "internal/helm", "internal/datapath"}, "the gate reads reports and judges them"},
 			{[]string{"controllers", "internal/stack", "internal/fleet", "internal/release", "internal/agent", "internal/notify", "internal/fleetmetrics"}, []string{"internal/cli"}, "what runs in clusters knows nothing of how people ask"},
 			{[]string{"internal/notify"}, []string{"api", "internal/stack", "internal/fleet"}, "notify sends what it is given and knows nothing of rollouts"},
+			{[]string{"internal/objects"}, []string{"internal", "api"}, "single objects are read and written without a thought for what they are"},
 			{[]string{"bpf"}, []string{"internal", "controllers", "cmd", "api"}, "programs know nothing of who loads them"},
 		} {
 			for _, p := range pkgs {

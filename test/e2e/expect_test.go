@@ -13,7 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fairlead "github.com/fairlead-io/fairlead/api/v1alpha1"
@@ -24,17 +23,7 @@ import (
 // eventually polls until check returns nil, and fails with its last error.
 func eventually(t *testing.T, d time.Duration, what string, check func(ctx context.Context) error) {
 	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, d, true, func(ctx context.Context) (bool, error) {
-		err := check(ctx)
-		if err == nil || ctx.Err() == nil { // one that the deadline caused says nothing
-			last = err
-		}
-		return err == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("%s: not within %v: %v", what, d, last)
-	}
+	testkit.Eventually(t, d, what, check)
 }
 
 func hub(t *testing.T) client.Client { return clientOf(t, testkit.Hub) }

