@@ -191,6 +191,12 @@ type ClusterStackStatus struct {
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Phase",type=string,priority=1,JSONPath=`.status.update.phase`
+// +kubebuilder:printcolumn:name="Connected",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Connected")].status`
+// +kubebuilder:printcolumn:name="Pinned",type=boolean,priority=1,JSONPath=`.spec.pinned`
+// +kubebuilder:printcolumn:name="Deleted",type=string,priority=1,JSONPath=`.metadata.deletionTimestamp`
+// +kubebuilder:printcolumn:name="Generation",type=integer,priority=1,JSONPath=`.metadata.generation`
+// +kubebuilder:printcolumn:name="Observed",type=integer,priority=1,JSONPath=`.status.observedGeneration`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name == self.spec.clusterName",message="metadata.name must be the same as spec.clusterName: a ClusterStack has the name of its Cluster"
 type ClusterStack struct {
@@ -199,7 +205,11 @@ type ClusterStack struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	// +required
 	Spec ClusterStackSpec `json:"spec"`
+	// An object that the operator has not seen is in progress for kstatus, too, which takes
+	// one without a status for current.
+	//
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status ClusterStackStatus `json:"status,omitempty"`
 }
 

@@ -163,7 +163,11 @@ type NetworkStack struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	// +required
 	Spec NetworkStackSpec `json:"spec"`
+	// An object that the operator has not seen is in progress for kstatus, too, which takes
+	// one without a status for current.
+	//
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status NetworkStackStatus `json:"status,omitempty"`
 }
 

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -36,6 +36,10 @@ func newServiceCommand(o *options) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.traceService(cmd, args[0]) },
 	}
+	f := cmd.PersistentFlags()
+	f.StringVar(&o.system, "system-namespace", defaultNamespace, "namespace of Fairlead's agents")
+	f.StringVar(&o.node, "node", "", "ask the agent of this node only")
+	f.DurationVar(&o.timeout, "agent-timeout", 10*time.Second, "how long an agent may take to answer")
 	cmd.AddCommand(list, trace)
 	return cmd
 }
@@ -49,11 +53,7 @@ func (o *options) listServices(cmd *cobra.Command) error {
 	if o.kube.Namespace != nil && *o.kube.Namespace != "" {
 		rows = inNamespace(rows, *o.kube.Namespace)
 	}
-	if o.output == "json" {
-		err = printJSON(cmd.OutOrStdout(), rows)
-	} else {
-		err = services.PrintList(cmd.OutOrStdout(), rows)
-	}
+	err = o.print(cmd.OutOrStdout(), rows, func(w io.Writer) error { return services.PrintList(w, rows) })
 	return errors.Join(err, unanswered(failed))
 }
 
@@ -90,11 +90,10 @@ func (o *options) traceService(cmd *cobra.Command, what string) (err error) {
 			err = errors.Join(err, fmt.Errorf("no node knows Service %s/%s: is the name right, has it a cluster IP, and does Fairlead balance Services on this cluster (spec.cni.kubeProxyReplacement)?", namespace, name))
 		}()
 	}
-	if o.output == "json" {
-		return printJSON(cmd.OutOrStdout(), views)
-	}
-	fmt.Fprintf(cmd.OutOrStdout(), "Service %s/%s\n\n", namespace, name) //nolint:errcheck // PrintTrace says
-	return services.PrintTrace(cmd.OutOrStdout(), views)
+	return o.print(cmd.OutOrStdout(), views, func(w io.Writer) error {
+		fmt.Fprintf(w, "Service %s/%s\n\n", namespace, name) //nolint:errcheck // PrintTrace says
+		return services.PrintTrace(w, views)
+	})
 }
 
 // find turns a name or an address into a Service's name.
@@ -138,10 +137,4 @@ func parseAddress(what string) (a netip.Addr, port uint16, ok bool, err error) {
 		return a, 0, false, fmt.Errorf("%q is neither a Service's name (NAMESPACE/NAME) nor an address (10.96.0.10, 10.96.0.10:53, [fd00::a]:53)", what)
 	}
 	return a, 0, false, nil
-}
-
-func printJSON(w io.Writer, value any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(value)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -99,5 +100,22 @@ func TestTheOperatorsRightsEndAtItsNamespaces(t *testing.T) {
 	}
 	if !strings.Contains(some["deployment.yaml"], "--namespace=a") {
 		t.Error("the operator is not told its namespaces")
+	}
+}
+
+func TestTheOperatorAloneWritesClusterStacks(t *testing.T) {
+	text := operator(t, nil)["admission.yaml"]
+	p := each[admissionv1.ValidatingAdmissionPolicy](t, text, "ValidatingAdmissionPolicy")
+	b := each[admissionv1.ValidatingAdmissionPolicyBinding](t, text, "ValidatingAdmissionPolicyBinding")
+	if len(p) != 1 || len(b) != 1 || b[0].Spec.PolicyName != p[0].Name ||
+		!strings.Contains(p[0].Spec.MatchConditions[0].Expression, "system:serviceaccount:fairlead-system:fairlead-operator") {
+		t.Errorf("got %+v, %+v", p, b)
+	}
+	some := each[admissionv1.ValidatingAdmissionPolicy](t, operator(t, map[string]any{"watchNamespaces": []any{"a"}})["admission.yaml"], "ValidatingAdmissionPolicy")
+	if some[0].Name == p[0].Name || !slices.Equal(some[0].Spec.MatchConstraints.NamespaceSelector.MatchExpressions[0].Values, []string{"a"}) {
+		t.Errorf("an operator of one namespace refuses what others do in theirs: %+v", some[0])
+	}
+	if _, ok := operator(t, map[string]any{"protectClusterStacks": false})["admission.yaml"]; ok {
+		t.Error("the policy is there although it is switched off")
 	}
 }

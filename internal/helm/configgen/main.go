@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command configgen writes config/rbac and config/manager from the operator's chart,
+// Command configgen writes config/rbac, config/admission and config/manager from the operator's chart,
 // so that the two ways to install the operator are one.
 package main
 
@@ -18,6 +18,7 @@ import (
 // targets says which template becomes which file below config.
 var targets = map[string]string{
 	"rbac.yaml":       filepath.Join("rbac", "rbac.yaml"),
+	"admission.yaml":  filepath.Join("admission", "clusterstacks.yaml"),
 	"deployment.yaml": filepath.Join("manager", "deployment.yaml"),
 }
 
