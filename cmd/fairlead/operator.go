@@ -12,6 +12,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/fairlead-io/fairlead/cmd/fairlead/operatorrun"
+	"github.com/fairlead-io/fairlead/internal/fleetmetrics"
 	"github.com/fairlead-io/fairlead/internal/observe"
 )
 
@@ -48,6 +49,10 @@ func newOperatorCommand() *cobra.Command {
 	f.IntVar(&c.ClusterConcurrency, "cluster-concurrency", 16, "clusters worked on at a time")
 	f.IntVar(&c.Connectors, "connectors", 32, "clusters connected to at a time")
 	f.DurationVar(&c.ReconnectInterval, "reconnect-interval", 10*time.Second, "time between two attempts to connect to a cluster that is away")
+	f.StringVar(&c.Events.Sink, "cloudevents-sink", "", "URL that CloudEvents of rollouts are sent to (default: none are)")
+	f.StringVar(&c.Events.BearerFile, "cloudevents-bearer-file", "", "file with the token that the sink asks for")
+	f.StringVar(&c.Events.Source, "cloudevents-source", "", "what the source of CloudEvents begins with, for management clusters that share a sink")
+	f.IntVar(&c.MetricsClusters, "metrics-clusters", fleetmetrics.DefaultClusters, "clusters that have metrics of their own; beyond that waves have")
 	f.StringVar(&format, "log-format", "json", "json or text")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd

@@ -238,6 +238,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 		}
 	}
 	if err := r.actOnRelease(ctx, s, target, due, state); err != nil {
+		r.checkDeadline(s, err)
 		return err
 	}
 	if err := r.observeRollout(ctx, s); err != nil {

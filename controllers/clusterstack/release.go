@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
@@ -175,6 +176,10 @@ func (s *scope) releaseFailed(err error) error {
 	}
 	for i := range s.cs.Status.Releases {
 		s.cs.Status.Releases[i].State = string(release.Failed)
+	}
+	if apierrors.IsInvalid(err) {
+		// The same objects are refused again, however often they are tried.
+		s.breach(&gate.Verdict{Reason: v1alpha1.ReasonUpgradeRefused, Message: err.Error()})
 	}
 	return s.fail(v1alpha1.ConditionReleased, v1alpha1.ReasonReleaseFailed, err)
 }

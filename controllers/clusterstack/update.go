@@ -4,6 +4,7 @@ package clusterstack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -191,16 +192,33 @@ func (r *Reconciler) judge(ctx context.Context, s *scope, done bool) (*gate.Verd
 	if v, err := r.failingAgent(ctx, s); v != nil || err != nil {
 		return v, seen, err
 	}
-	deadline := u.StartedAt.Add(s.cs.Spec.Deadline.Duration)
-	if s.cs.Spec.Deadline.Duration > 0 {
-		if r.Now().After(deadline) {
-			c := meta.FindStatusCondition(s.cs.Status.Conditions, v1alpha1.ConditionRolledOut)
-			return &gate.Verdict{Reason: v1alpha1.ReasonDeadlineExceeded,
-				Message: fmt.Sprintf("not rolled out within %s: %s", s.cs.Spec.Deadline.Duration, c.Message)}, seen, nil
-		}
-		s.lookAgain(deadline.Sub(r.Now()) + time.Second)
+	c := meta.FindStatusCondition(s.cs.Status.Conditions, v1alpha1.ConditionRolledOut)
+	return r.late(s, c.Message), seen, nil
+}
+
+// late is a deadline that has gone by, nil for one that has not.
+func (r *Reconciler) late(s *scope, why string) *gate.Verdict {
+	limit := s.cs.Spec.Deadline.Duration
+	if limit <= 0 {
+		return nil
 	}
-	return nil, seen, nil
+	deadline := s.cs.Status.Update.StartedAt.Add(limit)
+	if r.Now().After(deadline) {
+		return &gate.Verdict{Reason: v1alpha1.ReasonDeadlineExceeded, Message: fmt.Sprintf("not rolled out within %s: %s", limit, why)}
+	}
+	s.lookAgain(deadline.Sub(r.Now()) + time.Second)
+	return nil
+}
+
+// checkDeadline reports a release that fails for longer than the update may take.
+func (r *Reconciler) checkDeadline(s *scope, err error) {
+	var ended *stopped
+	if _, connection := s.problem(err); connection || errors.As(err, &ended) || s.cs.Status.Update.Phase == v1alpha1.UpdateProven {
+		return
+	}
+	if v := r.late(s, err.Error()); v != nil && s.breached() == nil {
+		s.breach(v)
+	}
 }
 
 // breach reports a gate that does not hold.

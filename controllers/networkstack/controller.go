@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/internal/notify"
 	"github.com/fairlead-io/fairlead/internal/stack"
 )
 
@@ -41,6 +42,8 @@ type Reconciler struct {
 	Live client.Reader
 	// Events says at a ClusterStack what a changed configuration does to its cluster.
 	Events events.EventRecorder
+	// Notifier tells programs what becomes of rollouts; nil tells nobody.
+	Notifier *notify.Notifier
 	// Versions are those that this operator can install now.
 	Versions func() stack.Versions
 	// Now is the clock.

@@ -6,8 +6,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +28,7 @@ import (
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/internal/fleet/fleettest"
+	"github.com/fairlead-io/fairlead/internal/notify"
 	"github.com/fairlead-io/fairlead/internal/stack"
 )
 
@@ -55,6 +60,27 @@ type story struct {
 	t   *testing.T
 	ctx context.Context
 	ns  string
+	// heard has the CloudEvents that were sent.
+	heard *sink
+}
+
+// sink receives CloudEvents and keeps their types.
+type sink struct {
+	mu    sync.Mutex
+	types []string
+}
+
+func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.types = append(s.types, r.Header.Get("ce-type"))
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func (s *sink) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.types)
 }
 
 func begin(t *testing.T) *story {
@@ -70,8 +96,18 @@ func begin(t *testing.T) *story {
 	if err != nil {
 		t.Fatal(err)
 	}
+	heard := &sink{}
+	server := httptest.NewServer(heard)
+	notifier, err := notify.New(notify.Options{Sink: server.URL, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := mgr.Add(notifier); err != nil {
+		t.Fatal(err)
+	}
 	if err := (&Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("fairlead-operator"), Now: time.Now,
+		Notifier: notifier,
+		Client:   mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("fairlead-operator"), Now: time.Now,
 		Versions: func() stack.Versions { return stack.Versions{Own: carried, Available: []string{"v0.2.0", carried}} },
 	}).SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
@@ -83,6 +119,7 @@ func begin(t *testing.T) *story {
 		if err := <-done; err != nil {
 			t.Errorf("the manager ended with %v", err)
 		}
+		server.Close()
 		goleak.VerifyNone(t, leaks,
 			// apimachinery's filtered watch does not end when its reader is gone.
 			goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"),
@@ -96,7 +133,7 @@ func begin(t *testing.T) *story {
 	if err := hub.Client.Create(ctx, ns); err != nil {
 		t.Fatal(err)
 	}
-	return &story{WithT: g, t: t, ctx: ctx, ns: ns.Name}
+	return &story{WithT: g, t: t, ctx: ctx, ns: ns.Name, heard: heard}
 }
 
 // stack is a NetworkStack that selects env=<env>.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/internal/notify"
 	"github.com/fairlead-io/fairlead/internal/stack"
 )
 
@@ -81,7 +83,8 @@ func (r *Reconciler) record(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// announceRollout says in events at the NetworkStack what has become of the rollout.
+// announceRollout says in events at the NetworkStack, and to the sink of CloudEvents, what
+// has become of the rollout.
 func (r *Reconciler) announceRollout(s *v1alpha1.NetworkStack, before *v1alpha1.RolloutStatus) {
 	for _, n := range stack.Notices(before, &s.Status.Rollout) {
 		kind := corev1.EventTypeNormal
@@ -89,5 +92,23 @@ func (r *Reconciler) announceRollout(s *v1alpha1.NetworkStack, before *v1alpha1.
 			kind = corev1.EventTypeWarning
 		}
 		r.Events.Eventf(s, nil, kind, n.Reason, "Roll out "+n.Wave, "%s", n.Message)
+		r.Notifier.Notify(notify.Event{
+			Type: eventTypes[n.Reason], Namespace: s.Namespace, Stack: s.Name, Wave: n.Wave, Cluster: n.Cluster,
+			Revision: s.Status.Rollout.Revision, Attempt: s.Status.Rollout.Attempt,
+			Reason: n.Reason, Message: n.Message, Time: r.Now(), Occurrence: strconv.FormatInt(s.Generation, 10),
+		})
 	}
+}
+
+// eventTypes are the types of events for programs, by reason.
+var eventTypes = map[string]string{
+	v1alpha1.ReasonRolloutStarted:  "rollout.started",
+	v1alpha1.ReasonRolloutPaused:   "rollout.paused",
+	v1alpha1.ReasonRolloutWaiting:  "rollout.waiting",
+	v1alpha1.ReasonRollingBack:     "rollout.rollingback",
+	v1alpha1.ReasonRolloutStopped:  "rollout.stopped",
+	v1alpha1.ReasonRolloutComplete: "rollout.complete",
+	v1alpha1.ReasonWaveStarted:     "rollout.wave.started",
+	v1alpha1.ReasonWavePassed:      "rollout.wave.passed",
+	v1alpha1.ReasonWaveFailed:      "rollout.wave.failed",
 }

@@ -87,6 +87,8 @@ func TestABreachInTheFirstWaveIsUndoneAndTheOthersNeverSeeIt(t *testing.T) {
 	s.Eventually(func() []string { return s.events("NetworkStack") }).Should(ContainElements(
 		HavePrefix("lab WaveStarted: wave one begins with 2 clusters"), HavePrefix("lab WaveFailed: wave one has failed"),
 		HavePrefix("lab RollingBack: cluster bravo of wave one: message of ProbeBreached"), HavePrefix("lab RolloutStopped: ")))
+	s.Eventually(s.heard.all).Should(ContainElements("io.fairlead.rollout.started", "io.fairlead.rollout.wave.started", "io.fairlead.rollout.complete",
+		"io.fairlead.rollout.wave.failed", "io.fairlead.rollout.rollingback", "io.fairlead.rollout.stopped"))
 }
 
 func TestAPinnedClusterKeepsItsVersionAndItsOwnersOverride(t *testing.T) {

@@ -12,8 +12,9 @@ import (
 type Notice struct {
 	// Reason is one of api's reasons of events at a NetworkStack.
 	Reason string
-	// Wave it is about; empty: the whole rollout.
-	Wave    string
+	// Wave it is about, Cluster for whose sake; empty: the whole rollout.
+	Wave, Cluster string
+
 	Message string
 	// Warning says that it needs somebody's attention.
 	Warning bool
@@ -49,6 +50,9 @@ func Notices(before, after *v1alpha1.RolloutStatus) []Notice {
 		return out
 	}
 	n := Notice{Message: after.Message}
+	if b := after.Breach; b != nil {
+		n.Cluster = b.Cluster
+	}
 	switch after.Phase {
 	case v1alpha1.RolloutComplete:
 		n.Reason = v1alpha1.ReasonRolloutComplete

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
@@ -35,6 +36,8 @@ import (
 	"github.com/fairlead-io/fairlead/controllers/clusterstack"
 	"github.com/fairlead-io/fairlead/controllers/networkstack"
 	"github.com/fairlead-io/fairlead/internal/fleet"
+	"github.com/fairlead-io/fairlead/internal/fleetmetrics"
+	"github.com/fairlead-io/fairlead/internal/notify"
 	"github.com/fairlead-io/fairlead/internal/release"
 	"github.com/fairlead-io/fairlead/internal/stack"
 	"github.com/fairlead-io/fairlead/internal/trust"
@@ -64,6 +67,10 @@ type Config struct {
 	// StackConcurrency and ClusterConcurrency are objects worked on at a time,
 	// Connectors the clusters connected to at a time.
 	StackConcurrency, ClusterConcurrency, Connectors int
+	// Events says where CloudEvents of rollouts go; no sink, no events.
+	Events notify.Options
+	// MetricsClusters is how many clusters have metrics of their own.
+	MetricsClusters int
 	// ReconnectInterval is the time between two attempts to connect to a cluster.
 	ReconnectInterval time.Duration
 	// Chart is the cni chart of the operator's own version; nil is the embedded one.
@@ -136,8 +143,16 @@ func New(ctx context.Context, c Config) (ctrl.Manager, error) {
 		return nil, err
 	}
 	catalogue := release.NewCatalogue(version.Version, chart, c.ChartDir, c.Log)
+	notifier, err := newNotifier(mgr, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := fleetmetrics.Setup(mgr, metrics.Registry, c.MetricsClusters); err != nil {
+		return nil, err
+	}
 	stacks := &networkstack.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("fairlead-operator"), Now: time.Now, Concurrency: c.StackConcurrency,
+		Notifier: notifier,
+		Client:   mgr.GetClient(), Live: mgr.GetAPIReader(), Events: mgr.GetEventRecorder("fairlead-operator"), Now: time.Now, Concurrency: c.StackConcurrency,
 		Versions: func() stack.Versions { return versions(catalogue) },
 	}
 	clusters := &clusterstack.Reconciler{
@@ -164,6 +179,19 @@ func New(ctx context.Context, c Config) (ctrl.Manager, error) {
 			return nil
 		}),
 	)
+}
+
+// newNotifier adds the sender of CloudEvents to the manager, nil when they have no sink.
+func newNotifier(mgr ctrl.Manager, c Config) (*notify.Notifier, error) {
+	if c.Events.Sink == "" {
+		return nil, nil
+	}
+	c.Events.Log = c.Log
+	n, err := notify.New(c.Events)
+	if err != nil {
+		return nil, err
+	}
+	return n, errors.Join(mgr.Add(n), metrics.Registry.Register(n.Collector()))
 }
 
 // versions are those that there is a chart of, and what they need of clusters.
