@@ -45,8 +45,12 @@ func (r *Reconciler) observeRelease(ctx context.Context, s *scope) (due release.
 
 // actOnRelease performs the action that is due, and says what the release is then.
 func (r *Reconciler) actOnRelease(ctx context.Context, s *scope, target *release.Target, due release.Action, state release.State) error {
+	why := s.held()
+	if due == release.Repair && why != "" {
+		due = release.None // the condition Drifted says it all
+	}
 	if due != release.None {
-		if why := s.held(); why != "" {
+		if why != "" {
 			s.set(v1alpha1.ConditionReleased, false, v1alpha1.ReasonReleaseOutdated, fmt.Sprintf("the release is %s: %s", state, why))
 			return nil
 		}

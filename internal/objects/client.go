@@ -24,7 +24,7 @@ import (
 
 const (
 	// requestTimeout bounds each request to the cluster.
-	requestTimeout = 30 * time.Second
+	requestTimeout = 15 * time.Second
 	// attempts at a change of an object that others change meanwhile.
 	attempts = 5
 )
