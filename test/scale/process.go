@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,8 @@ type operator struct {
 	cmd   *exec.Cmd
 	log   *os.File
 	ended chan error
+	// how it ended, once it was stopped.
+	how error
 }
 
 // startOperator runs the operator against a management cluster. It is killed when whoever
@@ -33,17 +36,25 @@ func startOperator(program, kubeconfig, log string, args ...string) (*operator, 
 	o.cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	o.cmd.Stdout, o.cmd.Stderr = f, f
 	o.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := o.cmd.Start(); err != nil {
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: a process dies with the thread that started it
+		err := o.cmd.Start()
+		started <- err
+		if err == nil {
+			o.ended <- o.cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	go func() { o.ended <- o.cmd.Wait() }()
 	return o, nil
 }
 
 // stop ends the program and waits for it.
 func (o *operator) stop() error {
 	err := o.cmd.Process.Signal(syscall.SIGTERM)
-	<-o.ended
+	o.how = <-o.ended
 	return errors.Join(err, o.log.Close())
 }
 

@@ -271,7 +271,7 @@ func (s *fleetStory) install() {
 		}
 		if s.t.Failed() {
 			raw, _ := os.ReadFile(filepath.Join(dir, "operator.log")) // what there is
-			s.t.Logf("the operator's last words:\n%s", raw[max(0, len(raw)-4000):])
+			s.t.Logf("the operator's last words (%v):\n%s", s.op.how, raw[max(0, len(raw)-4000):])
 		}
 	})
 	s.measured("install", func() {
