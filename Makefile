@@ -128,7 +128,7 @@ lint: ## gofmt, vet, staticcheck, import rules.
 ##@ Test
 
 .PHONY: test
-test: deps lint test-unit test-bpf bench-short test-env test-e2e test-conformance ## Everything (root).
+test: deps lint test-unit test-bpf bench-short test-env scale-short test-e2e test-conformance ## Everything (root).
 
 .PHONY: test-unit
 test-unit: test-gitops ## The inner loop: pure packages and protocols, under 2 minutes.
@@ -192,6 +192,15 @@ bench: bin/bench lab-build ## Measure the datapath beside the kernel's paths, fl
 .PHONY: bench-short
 bench-short: bin/bench lab-build ## Fail when a ratio to the kernel's own paths, or to kube-proxy, misses its gate (root, 2 minutes).
 	bin/bench -short -kubernetes $(KUBEBUILDER_ASSETS)
+
+.PHONY: scale
+scale: lab-build ## 1,000 simulated clusters: what installing, idling, upgrading and drift cost the operator; out/scale.json (10 minutes).
+	@mkdir -p out
+	KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS) FAIRLEAD_SCALE_OUT=$(CURDIR)/out/scale.json go test -count=1 -timeout 30m -v ./test/scale
+
+.PHONY: scale-short
+scale-short: lab-build ## The same with 20 clusters: fail when requests, repairs or CPU time miss their gates (1 minute).
+	KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS) go test -short -count=1 -timeout 5m ./test/scale
 
 .PHONY: packets
 packets: ## A million random packets through every program, against the model in plain Go; FAIRLEAD_PACKET_SEED repeats a run (root, 5 minutes).

@@ -30,9 +30,10 @@ import (
 const maxDrift = 5
 
 // driftKinds are the kinds of the release, beside its workloads, that are watched for what
-// others do to them: their metadata only, and of our objects only. A watch that says nothing
-// costs a few kilobytes and no request, and a change is put right within a second; asking
-// for them every half minute would be seven requests a time and cluster.
+// others do to them: their metadata only, and of our objects only. The six watches take about
+// 1 MiB of the operator's memory a cluster (test/scale), no request while nothing changes, and
+// a change is put right within a second. Asking for the kinds instead, every half minute, would
+// be 720 requests an hour and cluster, and six of them in every reconcile.
 var driftKinds = []struct {
 	kind       schema.GroupVersionKind
 	namespaced bool

@@ -38,6 +38,9 @@ func (r *Reconciler) observeRelease(ctx context.Context, s *scope) (due release.
 
 // actOnRelease performs the action that is due, and says what the release is then.
 func (r *Reconciler) actOnRelease(ctx context.Context, s *scope, target *release.Target, due release.Action, state release.State) error {
+	if due == release.Repair && s.held != "" {
+		due = release.None // the condition Drifted says it all
+	}
 	if due != release.None {
 		if s.held != "" {
 			s.set(v1alpha1.ConditionReleased, false, v1alpha1.ReasonReleaseOutdated, fmt.Sprintf("the release is %s: %s", state, s.held))

@@ -17,6 +17,7 @@ import (
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 )
@@ -180,16 +181,22 @@ func Objects(b []byte) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
 	dec := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(b), 4096)
 	for {
-		o := &unstructured.Unstructured{}
-		err := dec.Decode(&o.Object)
+		// By way of the bytes, so that numbers are of the types that API servers' answers
+		// are read to.
+		var raw runtime.RawExtension
+		err := dec.Decode(&raw)
 		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		if len(o.Object) == 0 {
+		if raw.Raw = bytes.TrimSpace(raw.Raw); len(raw.Raw) == 0 || string(raw.Raw) == "null" || string(raw.Raw) == "{}" {
 			continue
+		}
+		o := &unstructured.Unstructured{}
+		if err := o.UnmarshalJSON(raw.Raw); err != nil {
+			return nil, errors.New("a document is no object")
 		}
 		if o.GetKind() == "" || o.GetAPIVersion() == "" || o.GetName() == "" {
 			return nil, errors.New("an object lacks apiVersion, kind or metadata.name")

@@ -24,7 +24,7 @@ import (
 
 const (
 	// requestTimeout bounds each request to the cluster.
-	requestTimeout = 30 * time.Second
+	requestTimeout = 15 * time.Second
 	// attempts at a change of an object that others change meanwhile.
 	attempts = 5
 )
@@ -116,6 +116,45 @@ func (c *Client) Get(ctx context.Context, r Ref) (*unstructured.Unstructured, er
 		return nil, fmt.Errorf("reading %s: %w", r, err)
 	}
 	return o, nil
+}
+
+// List reads the objects of a kind of the cluster as a whole that a label selector selects,
+// by name.
+func (c *Client) List(ctx context.Context, kind schema.GroupVersionKind, selector string) (map[string]*unstructured.Unstructured, error) {
+	m, err := c.mapping(kind)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := c.rest.Get().AbsPath("apis", kind.Group, kind.Version, m.Resource.Resource).Param("labelSelector", selector).Do(ctx).Raw()
+	if err != nil {
+		return nil, fmt.Errorf("listing objects of kind %s: %w", kind.Kind, err)
+	}
+	var list struct {
+		Items []json.RawMessage `json:"items"`
+	}
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, errors.New("the API server's answer is no list")
+	}
+	out := map[string]*unstructured.Unstructured{}
+	for _, item := range list.Items {
+		// The items of a list of one kind do not name it.
+		o := &unstructured.Unstructured{}
+		var content map[string]json.RawMessage
+		if err := json.Unmarshal(item, &content); err != nil {
+			return nil, errors.New("the API server's answer holds what is no object")
+		}
+		content["apiVersion"], _ = json.Marshal(kind.GroupVersion().String())
+		content["kind"], _ = json.Marshal(kind.Kind)
+		whole, err := json.Marshal(content)
+		if err != nil {
+			return nil, err
+		}
+		if err := o.UnmarshalJSON(whole); err != nil {
+			return nil, errors.New("the API server's answer holds what is no object")
+		}
+		out[o.GetName()] = o
+	}
+	return out, nil
 }
 
 // Apply has the cluster hold what o sets and leave the rest; what its owner set before and

@@ -4,9 +4,6 @@ package release
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -24,9 +21,10 @@ const (
 	establishWithin = 10 * time.Second
 	establishPoll   = 50 * time.Millisecond
 
-	// crdDigest says what of a chart was applied, crdVersion of which version it was.
-	crdDigest  = "fairlead.io/chart-digest"
+	// crdVersion says of which version of the chart a CRD was applied, crdChart, a label, of
+	// which chart.
 	crdVersion = "fairlead.io/chart-version"
+	crdChart   = "fairlead.io/chart"
 )
 
 // crd is a kind that a chart defines.
@@ -48,16 +46,20 @@ func (e *CRDError) Error() string {
 // applyCRDs applies the chart's CRDs and returns those whose kinds the API server does not
 // serve yet.
 func (t *Target) applyCRDs(ctx context.Context) ([]crd, error) {
+	wanted := t.Chart.CRDs()
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	// One request for all of them. One that was applied before there was the label is of no
+	// newer chart, and the API server itself refuses to lose a version that it has stored.
+	there, err := t.objects.List(ctx, objects.RefOf(wanted[0]).Kind, crdChart+"="+t.Chart.Name())
+	if err != nil {
+		return nil, err
+	}
 	var unserved []crd
-	for _, want := range t.Chart.CRDs() {
-		// Objects are applied as they are in YAML: the digest must not depend on the marks.
-		if err := markCRD(want, t.Version); err != nil {
-			return nil, err
-		}
-		live, err := t.objects.Get(ctx, objects.RefOf(want))
-		if err != nil {
-			return nil, err
-		}
+	for _, want := range wanted {
+		markCRD(want, t.Chart.Name(), t.Version)
+		live := there[want.GetName()]
 		due, err := crdDue(live, want)
 		if err != nil {
 			return nil, err
@@ -74,22 +76,22 @@ func (t *Target) applyCRDs(ctx context.Context) ([]crd, error) {
 	return unserved, nil
 }
 
-func markCRD(o *unstructured.Unstructured, version string) error {
-	raw, err := json.Marshal(o.Object)
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256(raw)
-	all := o.GetAnnotations()
+func markCRD(o *unstructured.Unstructured, chart, version string) {
+	all := o.GetLabels()
 	if all == nil {
 		all = map[string]string{}
 	}
-	all[crdDigest] = hex.EncodeToString(sum[:16])
-	if version != "" {
-		all[crdVersion] = version
+	all[crdChart] = chart
+	o.SetLabels(all)
+	if version == "" {
+		return
 	}
-	o.SetAnnotations(all)
-	return nil
+	notes := o.GetAnnotations()
+	if notes == nil {
+		notes = map[string]string{}
+	}
+	notes[crdVersion] = version
+	o.SetAnnotations(notes)
 }
 
 // crdDue says whether a CRD must be applied: not when it is there already, and not when that

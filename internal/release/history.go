@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -16,12 +17,18 @@ import (
 // maxHistory is the number of revisions that a cluster keeps.
 const maxHistory = 5
 
+// lookWithin bounds the first request of every look at a cluster, which takes milliseconds:
+// one that takes connections and never answers must not hold a worker for long.
+const lookWithin = 5 * time.Second
+
 // errUnreadable says that a record is there and makes no sense.
 var errUnreadable = errors.New("the record cannot be read")
 
 // history lists the labels of the records, the newest first: one request, and none of the
 // content, which is long.
 func (t *Target) history(ctx context.Context) ([]helm.Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
 	all, err := t.secrets.ListMetadata(ctx, helm.Selector(t.Name))
 	if err != nil {
 		return nil, fmt.Errorf("reading the history of release %s/%s: %w", t.namespace, t.Name, err)

@@ -51,11 +51,11 @@ var errKilled = errors.New("the operator was killed")
 
 // wire counts the requests to the cluster, and lets none through after so many.
 type wire struct {
-	next    http.RoundTripper
-	count   atomic.Int64
-	after   int64 // 0: never
-	writes  atomic.Int64
-	lastReq atomic.Pointer[string]
+	next   http.RoundTripper
+	count  atomic.Int64
+	after  int64 // 0: never
+	writes atomic.Int64
+	crds   atomic.Int64
 }
 
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -65,9 +65,10 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if r.Method != http.MethodGet && r.URL.Query().Get("dryRun") == "" {
 		w.writes.Add(1)
+		if strings.Contains(r.URL.Path, "customresourcedefinitions") {
+			w.crds.Add(1)
+		}
 	}
-	s := r.Method + " " + r.URL.Path
-	w.lastReq.Store(&s)
 	return w.next.RoundTrip(r)
 }
 
