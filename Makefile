@@ -128,7 +128,7 @@ lint: ## gofmt, vet, staticcheck, import rules.
 ##@ Test
 
 .PHONY: test
-test: deps lint test-unit test-bpf bench-short test-env scale-short test-e2e test-conformance ## Everything (root).
+test: deps lint test-unit test-bpf bench-short test-env scale-short test-e2e test-rollout test-conformance ## Everything (root).
 
 .PHONY: test-unit
 test-unit: test-gitops ## The inner loop: pure packages and protocols, under 2 minutes.
@@ -160,6 +160,10 @@ test-e2e: deps images images-next lab-build ## The lab, end to end: install, mat
 .PHONY: test-rollout
 test-rollout: deps images out/fairlead-$(NEXT).tar images-faulty charts-next lab-build ## The lab with three clusters: waves, bad builds that are undone, releases that heal, the operator killed (root).
 	go test -count=1 -timeout 40m -v ./test/rollout
+
+.PHONY: rollout-kills
+rollout-kills: deps images out/fairlead-$(NEXT).tar images-faulty charts-next lab-build ## The operator killed 50 times at random moments of rollouts, a leader that dies (root, 20 minutes).
+	FAIRLEAD_KILLS=50 go test -count=1 -timeout 60m -v -run 'TestDAnOperator|TestDAnotherLeader' ./test/rollout
 
 .PHONY: test-conformance
 test-conformance: deps images lab-build ## Kubernetes' own network specs on alpha and bravo, those about Services in short (root).

@@ -102,13 +102,21 @@ func (c *Client) Namespaced(kind schema.GroupVersionKind) (bool, error) {
 	return m.Scope.Name() == meta.RESTScopeNameNamespace, nil
 }
 
+// answer is the body of an answer. Its own Raw leaves out what the API server says of an error.
+func answer(r rest.Result) ([]byte, error) {
+	if err := r.Error(); err != nil {
+		return nil, err
+	}
+	return r.Raw()
+}
+
 // Get reads an object; nil means that it is not there.
 func (c *Client) Get(ctx context.Context, r Ref) (*unstructured.Unstructured, error) {
 	p, err := c.path(r)
 	if err != nil {
 		return nil, err
 	}
-	o, err := decode(c.rest.Get().AbsPath(p...).Do(ctx).Raw())
+	o, err := decode(answer(c.rest.Get().AbsPath(p...).Do(ctx)))
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -125,7 +133,7 @@ func (c *Client) List(ctx context.Context, kind schema.GroupVersionKind, selecto
 	if err != nil {
 		return nil, err
 	}
-	raw, err := c.rest.Get().AbsPath("apis", kind.Group, kind.Version, m.Resource.Resource).Param("labelSelector", selector).Do(ctx).Raw()
+	raw, err := answer(c.rest.Get().AbsPath("apis", kind.Group, kind.Version, m.Resource.Resource).Param("labelSelector", selector).Do(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("listing objects of kind %s: %w", kind.Kind, err)
 	}
@@ -177,7 +185,7 @@ func (c *Client) Apply(ctx context.Context, o *unstructured.Unstructured, force,
 	if dry {
 		req.Param("dryRun", metav1.DryRunAll)
 	}
-	out, err := decode(req.Do(ctx).Raw())
+	out, err := decode(answer(req.Do(ctx)))
 	if err != nil {
 		return nil, fmt.Errorf("applying %s: %w", r, err)
 	}

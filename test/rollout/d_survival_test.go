@@ -26,7 +26,7 @@ func duration(d time.Duration) *metav1.Duration { return &metav1.Duration{Durati
 func kills(t *testing.T) int {
 	text := os.Getenv("FAIRLEAD_KILLS")
 	if text == "" {
-		return 12
+		return 5
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
@@ -91,6 +91,9 @@ func killUntil(t *testing.T, version string, enough int) int {
 // TestDAnotherLeaderGoesOn: the leader dies in the middle of a wave; the operator that stood
 // by ends it.
 func TestDAnotherLeaderGoesOn(t *testing.T) {
+	if os.Getenv("FAIRLEAD_KILLS") == "" {
+		t.Skip("it waits for a lease to run out: part of the long form, make rollout-kills")
+	}
 	first := startOperator(t)
 	testkit.Eventually(t, time.Minute, "the first operator leads", func(ctx context.Context) error {
 		s, err := readStack(ctx)
@@ -167,8 +170,7 @@ func forget(t *testing.T) {
 		all = append(all, &children.Items[i])
 	}
 	for _, o := range all {
-		o.SetFinalizers(nil)
-		if err := hub.Update(ctx, o); err != nil {
+		if err := hub.Patch(ctx, o, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
 			t.Fatal(err)
 		}
 		if err := client.IgnoreNotFound(hub.Delete(ctx, o)); err != nil {
