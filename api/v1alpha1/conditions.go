@@ -99,6 +99,9 @@ const (
 	ReasonRolloutStopped = "RolloutStopped"
 	// ReasonClusterHeld says that another NetworkStack holds a selected cluster.
 	ReasonClusterHeld = "ClusterHeldByAnotherStack"
+	// ReasonSelectsNothing says that a changed spec.clusterSelector would take the network
+	// from every cluster, which is not done.
+	ReasonSelectsNothing = "SelectorMatchesNothing"
 	// ReasonNoCluster says that no Cluster is selected.
 	ReasonNoCluster = "NoClusterSelected"
 	// ReasonClustersNotReady says that some ClusterStack is not Ready.

@@ -115,6 +115,10 @@ type NetworkStackStatus struct {
 	// +optional
 	PlanDigest string `json:"planDigest,omitempty"`
 
+	// selectorDigest identifies the selector that the clusters were selected by.
+	// +optional
+	SelectorDigest string `json:"selectorDigest,omitempty"`
+
 	// availableVersions are the versions that the operator has charts of, highest first.
 	// +optional
 	// +listType=atomic

@@ -114,6 +114,28 @@ func (r *Reconciler) prune(ctx context.Context, s *scope) error {
 	return errors.Join(errs...)
 }
 
+// wouldEmpty counts the clusters that an edited selector, which matches no Cluster any more,
+// would take the network from. An edit that takes it from all is a slip; labels that are taken
+// from Clusters one by one are not.
+func (s *scope) wouldEmpty() int {
+	if known := s.stack.Status.SelectorDigest; known == "" || known == selectorDigest(s.stack) || s.plan.Selected > 0 {
+		return 0
+	}
+	n := 0
+	for name, cs := range s.children {
+		there := slices.ContainsFunc(s.clusters, func(c stack.Cluster) bool { return c.Name == name && !c.Deleting })
+		if there && cs.DeletionTimestamp.IsZero() && s.heir(name) == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// selectorDigest identifies what a stack selects by.
+func selectorDigest(s *v1alpha1.NetworkStack) string {
+	return stack.Digest([]any{s.Spec.AllClusters, s.Spec.ClusterSelector})
+}
+
 // heir is the NetworkStack that takes a cluster over from this one.
 func (s *scope) heir(cluster string) string {
 	i := slices.IndexFunc(s.clusters, func(c stack.Cluster) bool { return c.Name == cluster })

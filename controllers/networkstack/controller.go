@@ -111,6 +111,9 @@ type scope struct {
 	step             stack.Step
 	// refusal is why there is no plan.
 	refusal error
+	// emptied is how many clusters would lose their network because an edited selector
+	// matches none any more; they keep it.
+	emptied int
 }
 
 // Reconcile brings one NetworkStack's ClusterStacks and status in line with its spec.
@@ -226,6 +229,9 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 		return err
 	}
 	if s.stack.Spec.Paused {
+		return nil
+	}
+	if s.emptied = s.wouldEmpty(); s.emptied > 0 {
 		return nil
 	}
 	return r.prune(ctx, s)

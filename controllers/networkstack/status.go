@@ -27,6 +27,9 @@ func (s *scope) summarize(failure error) {
 	if s.plan != nil {
 		st.Version, st.PlanDigest = s.plan.Version, s.plan.Digest
 		st.Plan = stack.Pending(s.plan, s.stacks())
+		if s.emptied == 0 {
+			st.SelectorDigest = selectorDigest(s.stack)
+		}
 	}
 	var waiting []string
 	st.Clusters, waiting = s.count()
@@ -136,6 +139,10 @@ func (s *scope) accept() {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonDowngrade, downgrade.Error()
 	case errors.As(s.refusal, &rollout):
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalidRollout, rollout.Error()
+	case s.emptied > 0:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonSelectsNothing, fmt.Sprintf(
+			"spec.clusterSelector of NetworkStack %q matches no Cluster any more, and %d clusters have this network: they keep it. Correct the selector, or delete the NetworkStack to take the network from them",
+			s.stack.Name, s.emptied)
 	case s.plan != nil && len(s.plan.Conflicts) > 0:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonClusterHeld, conflictMessage(s.plan.Conflicts)
 	}

@@ -16,7 +16,7 @@ import (
 // TestAOneStackGivesEveryClusterANetwork is the product in one test: a stack is
 // applied, both clusters become Ready, and packets agree.
 func TestAOneStackGivesEveryClusterANetwork(t *testing.T) {
-	if err := lab.ApplyFile(within(t, time.Minute), hub(t), lab.Path("config", "samples", "networkstack.yaml")); err != nil {
+	if err := lab.ApplySample(within(t, time.Minute), hub(t)); err != nil {
 		t.Fatal(err)
 	}
 	fleetReady(t)

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,6 +23,18 @@ import (
 
 // StackName is the name of the NetworkStack in config/samples/networkstack.yaml.
 const StackName = "lab"
+
+// ApplySample applies the sample's NetworkStack, with a rollout that waits for nothing but
+// agents and acknowledgements: what test/rollout is about takes other tests no time.
+func (l *Lab) ApplySample(ctx context.Context, hub client.Client) error {
+	if err := l.ApplyFile(ctx, hub, l.Path("config", "samples", "networkstack.yaml")); err != nil {
+		return err
+	}
+	s := &fairlead.NetworkStack{ObjectMeta: metav1.ObjectMeta{Namespace: FleetNamespace, Name: StackName}}
+	return hub.Patch(ctx, s, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"rollout":{
+		"gates": {"probes": "Disabled"}, "soak": "0s", "maxConcurrent": "100%", "allowDowngrade": true, "agents": {"minReadySeconds": 0}
+	}}}`)))
+}
 
 // WaitReady waits until the NetworkStack is Ready at its present generation. It
 // tells progress each time that something changed.
