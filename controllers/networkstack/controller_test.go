@@ -81,7 +81,9 @@ func TestASelectorThatIsEditedToMatchNothingTakesNoNetworkAway(t *testing.T) {
 	edit(s, s.stack("lab", "lab"), func(n *v1alpha1.NetworkStack) { n.Spec.ClusterSelector.MatchLabels["env"] = "lba" })
 	s.Eventually(s.condition("lab", v1alpha1.ConditionStalled)).Should(And(
 		HavePrefix("True/SelectorMatchesNothing"), ContainSubstring("2 clusters have this network: they keep it")))
-	s.status("alpha", func(cs *v1alpha1.ClusterStack) { setCondition(cs, v1alpha1.ConditionReady, metav1.ConditionTrue, "AllNodesAcknowledged") })
+	s.status("alpha", func(cs *v1alpha1.ClusterStack) {
+		setCondition(cs, v1alpha1.ConditionReady, metav1.ConditionTrue, "AllNodesAcknowledged")
+	})
 	s.Consistently(s.holders, "500ms").Should(ConsistOf("alpha=lab", "bravo=lab"))
 	edit(s, s.stack("lab", "lab"), func(n *v1alpha1.NetworkStack) { n.Spec.ClusterSelector.MatchLabels["env"] = "lab" })
 	s.Eventually(s.condition("lab", v1alpha1.ConditionAccepted)).Should(HavePrefix("True/"))
