@@ -138,6 +138,11 @@ func (r *Reconciler) soak(ctx context.Context, s *scope, seen watched) error {
 	if u.WatchedSince != nil && u.WatchedSince.Add(window).After(until) {
 		until = u.WatchedSince.Add(window)
 	}
+	if missing := gate.Unmeasured(u.Baseline, seen.readings); !seen.off && missing != "" {
+		s.set(v1alpha1.ConditionProven, false, v1alpha1.ReasonSoaking, "every agent is replaced; "+missing)
+		s.lookAgain(watchEvery)
+		return nil
+	}
 	if left := until.Sub(r.Now()); left > 0 {
 		s.set(v1alpha1.ConditionProven, false, v1alpha1.ReasonSoaking, "every agent is replaced; the cluster is watched until "+until.UTC().Format(time.RFC3339))
 		if !seen.off {

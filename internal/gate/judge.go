@@ -155,6 +155,28 @@ func judgeLatency(node string, p ProbeReading, before *v1alpha1.Measurement, b b
 	}}
 }
 
+// measured says whether a probe of the node has measured anything.
+func (r *NodeReading) measured(probe string) bool {
+	return slices.ContainsFunc(r.Probes, func(p ProbeReading) bool { return p.Probe == probe && p.Sent > 0 })
+}
+
+// Unmeasured names a node whose probes have not measured all that the others did, before or
+// now, "" for none: what it says of the change is not complete yet. A cluster of one node has
+// no others.
+func Unmeasured(baseline []v1alpha1.Measurement, readings []NodeReading) string {
+	if len(readings) < 2 {
+		return ""
+	}
+	for _, m := range slices.Concat(baseline, Sum(readings)) {
+		for i := range readings {
+			if m.Sent > m.Lost && !readings[i].measured(m.Probe) {
+				return fmt.Sprintf("probe %s on node %s has not measured anything yet", m.Probe, readings[i].Node)
+			}
+		}
+	}
+	return ""
+}
+
 // judgeSilence finds a node whose probes report nothing, or have nothing to measure where
 // others had.
 func judgeSilence(r NodeReading, baseline []v1alpha1.Measurement, nodes int, now time.Time) *finding {
@@ -174,12 +196,11 @@ func judgeSilence(r NodeReading, baseline []v1alpha1.Measurement, nodes int, now
 	if quiet := now.Sub(since); quiet > may {
 		return silent("", fmt.Sprintf("probes on node %s (pod %s) have reported nothing for %s: %s", r.Node, r.Pod, quiet.Round(time.Second), why), quiet.Seconds())
 	}
-	if nodes < 2 || r.Covered < measuring {
+	if nodes < 2 || r.Covered < measuring || now.Sub(r.Known) < starting {
 		return nil
 	}
 	for _, before := range baseline {
-		has := slices.ContainsFunc(r.Probes, func(p ProbeReading) bool { return p.Probe == before.Probe && p.Sent > 0 })
-		if before.Sent > before.Lost && !has {
+		if before.Sent > before.Lost && !r.measured(before.Probe) {
 			return silent(before.Probe, fmt.Sprintf("probe %s on node %s (pod %s) has measured nothing for %s: does the pod reach the API server, which tells it of the others?",
 				before.Probe, r.Node, r.Pod, r.Covered.Round(time.Second)), 0)
 		}

@@ -202,7 +202,8 @@ func TestSilence(t *testing.T) {
 		"one that nobody listened to for a while":   {NodeReading{Known: noon.Add(70 * time.Second), LastTo: noon}, 75 * time.Second, ""},
 		"one that starts":                           {NodeReading{Known: noon, Why: "ContainerCreating"}, 50 * time.Second, ""},
 		"one that does not start":                   {NodeReading{Known: noon, Why: "ImagePullBackOff: no such image"}, 61 * time.Second, "nothing for 1m1s: ImagePullBackOff: no such image"},
-		"one that does not know the others":         {NodeReading{Known: noon, LastTo: noon, Covered: 10 * time.Second}, 0, "probe peers on node n (pod p) has measured nothing for 10s"},
+		"one that does not know the others":         {NodeReading{Known: noon, LastTo: noon.Add(time.Minute), Covered: 10 * time.Second}, 61 * time.Second, "probe peers on node n (pod p) has measured nothing for 10s"},
+		"one that gets to know the others":          {NodeReading{Known: noon, LastTo: noon.Add(time.Minute), Covered: 10 * time.Second}, 59 * time.Second, ""},
 		"one that has only begun to look for them":  {NodeReading{Known: noon, LastTo: noon, Covered: 5 * time.Second}, 0, ""},
 		"one that knows the others, names are lost": {NodeReading{Known: noon, LastTo: noon, Covered: 10 * time.Second, Probes: []ProbeReading{{Probe: "peers", Sent: 9}}}, 0, ""},
 	} {
@@ -217,6 +218,19 @@ func TestSilence(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what is not measured yet is named", func(t *testing.T) {
+		all := []ProbeReading{{Probe: "dns", Sent: 5}, {Probe: "peers", Sent: 5}}
+		a, b := NodeReading{Node: "a", Probes: all}, NodeReading{Node: "b", Probes: all[:1]}
+		if got := Unmeasured(nil, []NodeReading{a, b}); got != "probe peers on node b has not measured anything yet" {
+			t.Errorf("got %q", got)
+		}
+		if got := Unmeasured([]v1alpha1.Measurement{{Probe: "service", Sent: 9}}, []NodeReading{a, a}); !strings.HasPrefix(got, "probe service on node a") {
+			t.Errorf("got %q", got)
+		}
+		if got := Unmeasured(baseline, []NodeReading{a, a}); got != "" {
+			t.Errorf("got %q", got)
+		}
+	})
 	t.Run("a node that is alone has nobody to send to", func(t *testing.T) {
 		r := NodeReading{Node: "n", Known: noon, LastTo: noon, Covered: 10 * time.Second}
 		if v := Judge(baseline, []NodeReading{r}, v1alpha1.GatesSpec{}, noon); v != nil {
