@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,10 +16,15 @@ import (
 // service connects to the probes' own Service, whose endpoints are on every node.
 type service struct{}
 
-const connectionsPerSecond = 5
+const (
+	connectionsPerSecond = 5
+	// askAgain is how often the Service's addresses are asked for: a name server may still
+	// know those of the Service of an update before this one.
+	askAgain = 5 * time.Second
+)
 
 func (service) Name() string         { return "service" }
-func (service) Grace() time.Duration { return 30 * time.Second }
+func (service) Grace() time.Duration { return time.Minute }
 
 // Run begins one connection after the other without waiting for their ends, to each address
 // of the Service in turn.
@@ -27,9 +33,26 @@ func (s service) Run(ctx context.Context, env *Env, record func(Attempt)) {
 		return
 	}
 	addresses := addressesOf(ctx, env)
+	newer := make(chan []netip.Addr, 1)
 	var running sync.WaitGroup
 	defer running.Wait()
+	running.Go(func() {
+		for wait(ctx, askAgain) {
+			found := lookUp(ctx, env)
+			if len(found) == 0 {
+				continue
+			}
+			select {
+			case newer <- found:
+			case <-ctx.Done():
+			}
+		}
+	})
 	for i := 0; len(addresses) > 0 && pause(ctx, time.Second/connectionsPerSecond); i++ {
+		select {
+		case addresses = <-newer:
+		default:
+		}
 		to := netip.AddrPortFrom(addresses[i%len(addresses)], env.ServicePort)
 		running.Go(func() {
 			began := time.Now()
@@ -60,20 +83,7 @@ func hasEndpoint(ctx context.Context, env *Env) bool {
 // name servers do not know it within the time that they have, the one that is known.
 func addressesOf(ctx context.Context, env *Env) []netip.Addr {
 	for tries := 0; ; tries++ {
-		question, cancel := context.WithTimeout(ctx, fate)
-		found, _ := env.Resolver.LookupNetIP(question, "ip", env.Host)
-		cancel()
-		var out []netip.Addr
-		for _, a := range found {
-			a = a.Unmap()
-			for _, own := range env.Addresses {
-				if own.Is4() == a.Is4() {
-					out = append(out, a)
-					break
-				}
-			}
-		}
-		if len(out) > 0 {
+		if out := lookUp(ctx, env); len(out) > 0 {
 			return out
 		}
 		if env.Service.IsValid() && tries >= 2 {
@@ -83,6 +93,21 @@ func addressesOf(ctx context.Context, env *Env) []netip.Addr {
 			return nil
 		}
 	}
+}
+
+// lookUp asks for the Service's addresses of the pod's families once.
+func lookUp(ctx context.Context, env *Env) []netip.Addr {
+	ctx, cancel := context.WithTimeout(ctx, fate)
+	defer cancel()
+	found, _ := env.Resolver.LookupNetIP(ctx, "ip", env.Host)
+	var out []netip.Addr
+	for _, a := range found {
+		a = a.Unmap()
+		if slices.ContainsFunc(env.Addresses, func(own netip.Addr) bool { return own.Is4() == a.Is4() }) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // ask connects, and has one byte sent back.
