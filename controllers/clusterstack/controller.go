@@ -150,6 +150,8 @@ type scope struct {
 	nodes []corev1.Node
 	// rollout is what runs in the cluster, once it was observed.
 	rollout verdict
+	// blank says that our namespace is not in the cluster.
+	blank bool
 	// held says why the cluster must not be changed now, "" when it may be.
 	held string
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
@@ -24,6 +25,7 @@ func (s *scope) identity() string { return s.cs.Namespace + "/" + s.cs.Spec.Clus
 func (r *Reconciler) identify(ctx context.Context, s *scope) error {
 	ns := &corev1.Namespace{}
 	if err := s.conn.Cached.Get(ctx, client.ObjectKey{Name: Namespace}, ns); err != nil {
+		s.blank = apierrors.IsNotFound(err)
 		return client.IgnoreNotFound(err)
 	}
 	other := ns.Annotations[clusterAnnotation]

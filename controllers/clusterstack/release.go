@@ -26,7 +26,7 @@ func (r *Reconciler) observeRelease(ctx context.Context, s *scope) (due release.
 	if err := r.watchForDrift(ctx, s); err != nil {
 		return release.None, "", nil, err
 	}
-	target.Look = s.look
+	target.Look, target.Blank = s.look, s.blank
 	if _, err := target.Observe(ctx); err != nil {
 		return release.None, "", nil, s.unobserved(err)
 	}

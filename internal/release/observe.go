@@ -17,9 +17,12 @@ func (t *Target) Wanted() Wanted {
 // Observe reads the release. When nothing has changed since the last time, it takes one
 // request. The error of a chart that refuses its values is a *RefusedError.
 func (t *Target) Observe(ctx context.Context) (Observed, error) {
-	history, err := t.history(ctx)
-	if err != nil {
-		return Observed{}, err
+	var history []helm.Entry
+	var err error
+	if !t.Blank || t.memory.version != "" {
+		if history, err = t.history(ctx); err != nil {
+			return Observed{}, err
+		}
 	}
 	o := Observed{History: history}
 	t.seen, t.next = o, nil

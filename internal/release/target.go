@@ -69,6 +69,9 @@ type Target struct {
 	// Look says what informers know of an object: its objects.Mark. False says that they do
 	// not follow it. A nil Look looks for no drift.
 	Look func(ctx context.Context, r Ref) (mark string, watched bool, err error)
+	// Blank says that the release's namespace was not in the cluster a moment ago, which saves
+	// asking a cluster that nothing was installed in for its releases.
+	Blank bool
 	// Now is the clock.
 	Now func() time.Time
 
