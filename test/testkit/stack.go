@@ -25,13 +25,14 @@ import (
 const StackName = "lab"
 
 // ApplySample applies the sample's NetworkStack, with a rollout that waits for nothing but
-// agents and acknowledgements: what test/rollout is about takes other tests no time.
+// agents and acknowledgements: what test/rollout is about takes other tests no time. Drift is
+// only reported, because tests break agents and controllers on purpose.
 func (l *Lab) ApplySample(ctx context.Context, hub client.Client) error {
 	if err := l.ApplyFile(ctx, hub, l.Path("config", "samples", "networkstack.yaml")); err != nil {
 		return err
 	}
 	s := &fairlead.NetworkStack{ObjectMeta: metav1.ObjectMeta{Namespace: FleetNamespace, Name: StackName}}
-	return hub.Patch(ctx, s, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"rollout":{
+	return hub.Patch(ctx, s, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"driftPolicy":"Report","rollout":{
 		"gates": {"probes": "Disabled"}, "soak": "0s", "maxConcurrent": "100%", "allowDowngrade": true, "agents": {"minReadySeconds": 0}
 	}}}`)))
 }
