@@ -41,7 +41,11 @@ func TestABuildThatLosesPacketsIsUndone(t *testing.T) {
 	startOperator(t, alone)
 	installed(t, next)
 	h := watch(t)
-	upgrade(t, lossy)
+	apply(t, func(s *fairlead.NetworkStack) {
+		s.Spec.Version = lossy
+		long := int32(12)
+		s.Spec.Rollout.Agents.MinReadySeconds = &long
+	})
 	s := phase(t, 4*time.Minute, lossy, fairlead.RolloutStopped)
 	recovered := time.Now()
 	h.stop()

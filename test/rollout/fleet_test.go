@@ -58,10 +58,10 @@ func stack() *fairlead.NetworkStack {
 	s.Spec.Version = present
 	s.Spec.ClusterSelector.MatchLabels = map[string]string{"environment": "lab"}
 	s.Spec.CNI.KubeProxyReplacement = fairlead.KubeProxyReplacementEnabled
-	one := intstr.FromInt32(1)
+	second, one := int32(3), intstr.FromInt32(1)
 	s.Spec.Rollout = fairlead.RolloutSpec{
 		Soak: &metav1.Duration{Duration: 5 * time.Second}, AllowDowngrade: true,
-		Agents: fairlead.AgentUpdateSpec{MaxUnavailable: &one},
+		Agents: fairlead.AgentUpdateSpec{MaxUnavailable: &one, MinReadySeconds: &second},
 	}
 	// Two cores carry three clusters and whatever else the machine does: what packets wait for
 	// is a processor.
