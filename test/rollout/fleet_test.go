@@ -149,6 +149,10 @@ func installed(t *testing.T, version string) {
 		}
 	})
 	phase(t, 6*time.Minute, version, fairlead.RolloutComplete)
+	// How agents are replaced is no part of a rollout; it is there when the stack is Ready.
+	if err := testkit.WaitReady(testkit.Within(t, 2*time.Minute), clientOf(t, testkit.Hub), testkit.StackName, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func clusterStack(ctx context.Context, cluster string) (*fairlead.ClusterStack, error) {
