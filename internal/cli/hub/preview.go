@@ -56,11 +56,16 @@ func (c *Client) dryRun(ctx context.Context, namespace, name string, document []
 	if err != nil {
 		return nil, err
 	}
+	return c.applyStack(ctx, namespace, name, body,
+		url.Values{"dryRun": {"All"}, "fieldManager": {manager}, "force": {"true"}, "fieldValidation": {"Strict"}})
+}
+
+// applyStack applies a NetworkStack on the server's side and returns what came of it.
+func (c *Client) applyStack(ctx context.Context, namespace, name string, body []byte, query url.Values) (*v1alpha1.NetworkStack, error) {
 	out := &v1alpha1.NetworkStack{}
 	return out, c.do(ctx, request{
 		method: http.MethodPatch, group: fairlead, namespace: namespace, resource: networkStacks, name: name,
-		query:       url.Values{"dryRun": {"All"}, "fieldManager": {manager}, "force": {"true"}, "fieldValidation": {"Strict"}},
-		contentType: string(types.ApplyPatchType), body: body,
+		query: query, contentType: string(types.ApplyPatchType), body: body,
 	}, out)
 }
 

@@ -97,11 +97,7 @@ func (c *Client) applyPaused(ctx context.Context, namespace, name string, spec m
 	if err != nil {
 		return nil, err
 	}
-	out := &v1alpha1.NetworkStack{}
-	return out, c.do(ctx, request{
-		method: http.MethodPatch, group: fairlead, namespace: namespace, resource: networkStacks, name: name,
-		query: url.Values{"fieldManager": {FieldManager}}, contentType: string(types.ApplyPatchType), body: body,
-	}, out)
+	return c.applyStack(ctx, namespace, name, body, url.Values{"fieldManager": {FieldManager}})
 }
 
 // managersOf names who owns a field of the rollout, other than fairleadctl.
