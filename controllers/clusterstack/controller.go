@@ -42,6 +42,9 @@ const (
 	retryFirst = 500 * time.Millisecond
 	retryLast  = time.Minute
 
+	// catchUp is what a cache that is behind gets to catch up.
+	catchUp = 200 * time.Millisecond
+
 	defaultConcurrency = 16
 )
 
@@ -197,7 +200,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		err = s.settleDelete(err)
 	}
 	s.cs.Status.ObservedGeneration = s.cs.Generation
-	if perr := r.patchStatus(ctx, before, s.cs); perr != nil || err != nil {
+	perr := r.patchStatus(ctx, before, s.cs)
+	if apierrors.IsConflict(perr) {
+		if err == nil {
+			return reconcile.Result{RequeueAfter: catchUp}, nil
+		}
+		perr = nil
+	}
+	if perr != nil || err != nil {
 		return reconcile.Result{}, errors.Join(err, perr)
 	}
 	return reconcile.Result{RequeueAfter: s.again}, nil
@@ -252,14 +262,16 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 	return r.prove(ctx, s)
 }
 
-// patchStatus writes the status when it differs, so that it never feeds itself.
+// patchStatus writes the status when it differs, so that it never feeds itself. It is a
+// conflict when the object has changed meanwhile: what was found out about one that was
+// deleted must not be written to the next of its name.
 func (r *Reconciler) patchStatus(ctx context.Context, before, after *v1alpha1.ClusterStack) error {
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
 	old := after.DeepCopy()
 	old.Status = before.Status
-	if err := client.IgnoreNotFound(r.Client.Status().Patch(ctx, after, client.MergeFrom(old))); err != nil {
+	if err := client.IgnoreNotFound(r.Client.Status().Patch(ctx, after, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{}))); err != nil {
 		return fmt.Errorf("writing the status: %w", err)
 	}
 	return nil

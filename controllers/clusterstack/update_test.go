@@ -78,6 +78,20 @@ func (s *story) get() *v1alpha1.ClusterStack {
 	return cs
 }
 
+// abandon deletes a ClusterStack and leaves its cluster as it is.
+func (s *story) abandon(name string) {
+	s.t.Helper()
+	cs := &v1alpha1.ClusterStack{}
+	s.Eventually(func() error {
+		if err := hub.Client.Get(s.ctx, client.ObjectKey{Namespace: s.ns, Name: name}, cs); err != nil {
+			return err
+		}
+		cs.Finalizers = nil
+		return hub.Client.Update(s.ctx, cs)
+	}).Should(Succeed())
+	s.Expect(client.IgnoreNotFound(hub.Client.Delete(s.ctx, cs))).To(Succeed())
+}
+
 func (s *story) revision() int32 {
 	if st := s.get().Status.Releases; len(st) == 1 {
 		return st[0].Revision
@@ -203,10 +217,7 @@ func TestAClusterWhoseWaveHasNotBegunIsLeftAlone(t *testing.T) {
 func TestWhatRunsIsAdopted(t *testing.T) {
 	s := begin(t)
 	s.running()
-	cs := s.get()
-	cs.Finalizers = nil
-	s.Expect(hub.Client.Update(s.ctx, cs)).To(Succeed())
-	s.Expect(client.IgnoreNotFound(hub.Client.Delete(s.ctx, cs))).To(Succeed())
+	s.abandon("alpha")
 	before, err := work.Agents(s.ctx)
 	s.Expect(err).NotTo(HaveOccurred())
 
@@ -217,6 +228,20 @@ func TestWhatRunsIsAdopted(t *testing.T) {
 	s.Expect(err).NotTo(HaveOccurred())
 	s.Expect(after.Generation).To(Equal(before.Generation))
 	s.Expect(s.get().Status.Proven).NotTo(BeNil())
+}
+
+func TestTheStatusOfADeletedObjectIsNotWrittenToTheNextOfItsName(t *testing.T) {
+	s := begin(t)
+	r := &Reconciler{Client: hub.Client}
+	stale := s.clusterStack("gone")
+	s.abandon("gone")
+	s.clusterStack("gone")
+	after := stale.DeepCopy()
+	after.Status.Proven = &v1alpha1.ProvenStatus{Version: carried}
+	s.Expect(r.patchStatus(s.ctx, stale, after)).To(MatchError(apierrors.IsConflict, "IsConflict"))
+	current := &v1alpha1.ClusterStack{}
+	s.Expect(hub.Client.Get(s.ctx, client.ObjectKey{Namespace: s.ns, Name: "gone"}, current)).To(Succeed())
+	s.Expect(current.Status.Proven).To(BeNil())
 }
 
 func TestAKubeconfigThatLeadsToAnotherCluster(t *testing.T) {

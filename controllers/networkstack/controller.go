@@ -109,6 +109,8 @@ type scope struct {
 	versions         stack.Versions
 	plan             *stack.Plan
 	step             stack.Step
+	// announced is the rollout's status that events have told of.
+	announced v1alpha1.RolloutStatus
 	// refusal is why there is no plan.
 	refusal error
 	// emptied is how many clusters would lose their network because an edited selector
@@ -123,6 +125,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, err
 	}
 	before := s.stack.DeepCopy()
+	s.announced = before.Status.Rollout
 	if s.stack.DeletionTimestamp.IsZero() {
 		err = r.reconcile(ctx, s)
 		if errors.Is(err, errBehind) {
@@ -135,9 +138,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 	}
 	s.summarize(err)
-	err = errors.Join(err, r.patchStatus(ctx, before, s.stack))
-	if err == nil {
-		r.announceRollout(s.stack, &before.Status.Rollout)
+	switch perr := r.patchStatus(ctx, before, s.stack); {
+	case apierrors.IsConflict(perr) && err == nil:
+		return reconcile.Result{RequeueAfter: catchUp}, nil
+	case perr != nil && !apierrors.IsConflict(perr):
+		err = errors.Join(err, perr)
+	case perr == nil:
+		r.announceRollout(s)
 	}
 	return reconcile.Result{RequeueAfter: s.again(r.Now())}, err
 }
@@ -150,14 +157,16 @@ func (s *scope) again(now time.Time) time.Duration {
 	return max(time.Second, s.step.Again.Sub(now))
 }
 
-// patchStatus writes the status when it differs, so that it never feeds itself.
+// patchStatus writes the status when it differs, so that it never feeds itself. It is a
+// conflict when the object has changed meanwhile: what was decided for one that was
+// deleted must not be written to the next of its name.
 func (r *Reconciler) patchStatus(ctx context.Context, before, after *v1alpha1.NetworkStack) error {
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
 	old := after.DeepCopy()
 	old.Status = before.Status
-	return client.IgnoreNotFound(r.Client.Status().Patch(ctx, after, client.MergeFrom(old)))
+	return client.IgnoreNotFound(r.Client.Status().Patch(ctx, after, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{})))
 }
 
 // read fetches everything; it returns nil when the NetworkStack is gone.

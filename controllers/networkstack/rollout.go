@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
@@ -65,8 +66,10 @@ func (r *Reconciler) rollOut(ctx context.Context, s *scope) error {
 // what the API server has: a decision that forgot a breach would undo a rollback.
 func (r *Reconciler) record(ctx context.Context, s *scope) error {
 	live := &v1alpha1.NetworkStack{}
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.stack), live); err != nil {
-		return fmt.Errorf("reading the NetworkStack: %w", client.IgnoreNotFound(err))
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.stack), live); apierrors.IsNotFound(err) {
+		return errBehind
+	} else if err != nil {
+		return fmt.Errorf("reading the NetworkStack: %w", err)
 	}
 	if live.ResourceVersion != s.stack.ResourceVersion {
 		return errBehind
@@ -78,15 +81,23 @@ func (r *Reconciler) record(ctx context.Context, s *scope) error {
 	old := s.stack.DeepCopy()
 	s.stack.Status.Rollout = s.step.Status
 	if err := r.Client.Status().Patch(ctx, s.stack, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{})); err != nil {
+		if apierrors.IsConflict(err) {
+			return errBehind
+		}
 		return fmt.Errorf("writing the rollout's status: %w", err)
 	}
+	r.announceRollout(s)
 	return nil
 }
 
 // announceRollout says in events at the NetworkStack, and to the sink of CloudEvents, what
-// has become of the rollout.
-func (r *Reconciler) announceRollout(s *v1alpha1.NetworkStack, before *v1alpha1.RolloutStatus) {
-	for _, n := range stack.Notices(before, &s.Status.Rollout) {
+// has become of the rollout since it last did. The status was written before, or whoever
+// asks for more would find less.
+func (r *Reconciler) announceRollout(sc *scope) {
+	s := sc.stack
+	notices := stack.Notices(&sc.announced, &s.Status.Rollout)
+	sc.announced = *s.Status.Rollout.DeepCopy()
+	for _, n := range notices {
 		kind := corev1.EventTypeNormal
 		if n.Warning {
 			kind = corev1.EventTypeWarning
