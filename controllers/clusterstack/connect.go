@@ -101,30 +101,20 @@ func (r *Reconciler) connect(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.conn = conn
-	for _, w := range []fleet.Watch{
-		{Name: "namespace", Object: &corev1.Namespace{}},
-		{Name: "ca-secret", Object: &corev1.Secret{}},
-		{Name: "trust-configmap", Object: &corev1.ConfigMap{}},
-		{Name: "agent-and-kube-proxy-daemonsets", Object: &appsv1.DaemonSet{}},
-		{Name: "controller-deployment", Object: &appsv1.Deployment{}},
-		{Name: "nodes", Object: &corev1.Node{}, Predicates: []predicate.Predicate{environmentChanged()}},
-	} {
-		if err := r.watch(ctx, s, w); err != nil {
+	for _, o := range []client.Object{&corev1.Namespace{}, &corev1.Secret{}, &corev1.ConfigMap{}, &appsv1.DaemonSet{}, &appsv1.Deployment{}} {
+		if err := r.watch(s, o); err != nil {
 			return err
 		}
+	}
+	if err := r.watch(s, &corev1.Node{}, environmentChanged()); err != nil {
+		return err
 	}
 	s.set(v1alpha1.ConditionConnected, true, v1alpha1.ReasonConnected, "the API server at "+conn.Server+" answers")
 	return nil
 }
 
-// watchNodeNetworks starts the watch on NodeNetworks, once their CRD is there. Its
-// name holds the ClusterStack's UID, for it is stopped at the end of an uninstall
-// and must be started anew after it.
-func (r *Reconciler) watchNodeNetworks(ctx context.Context, s *scope) error {
-	return r.watch(ctx, s, fleet.Watch{Name: "nodenetworks-" + string(s.cs.UID), Object: &v1alpha1.NodeNetwork{}})
-}
-
-func (r *Reconciler) watch(ctx context.Context, s *scope, w fleet.Watch) error {
-	key := client.ObjectKeyFromObject(s.cluster)
-	return r.Fleet.Watch(ctx, key, r.controller, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(s.cs)}, w)
+// watch has the ClusterStack looked at whenever an object of a kind changes in its cluster.
+func (r *Reconciler) watch(s *scope, o client.Object, predicates ...predicate.Predicate) error {
+	request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(s.cs)}
+	return r.Fleet.Watch(client.ObjectKeyFromObject(s.cluster), request, o, predicates...)
 }

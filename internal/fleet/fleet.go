@@ -6,17 +6,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/controllers/clustercache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -33,9 +36,13 @@ const (
 	// reportProbeFailureAfter is how long a connected cluster may leave probes
 	// unanswered before it is reported.
 	reportProbeFailureAfter = 20 * time.Second
-	// defaultConnectors is the number of clusters that are connected to at a time. A
-	// cluster that accepts connections and never answers holds one for seconds.
-	defaultConnectors = 32
+	// defaultConnectors is the number of clusters that are connected to, or probed, at a time. A
+	// cluster that accepts connections and never answers holds one half of the time: this
+	// many serve a fleet of 1,000 of which 300 hang.
+	defaultConnectors = 256
+	// settle is how long a watched cluster gets after an event: what follows it is looked at
+	// with it.
+	settle = 200 * time.Millisecond
 	// qps and burst bound the requests to one cluster.
 	qps   = 50
 	burst = 100
@@ -45,9 +52,10 @@ const (
 type Options struct {
 	// Retry is the time between two attempts to connect; 0 means 10 seconds.
 	Retry time.Duration
-	// Connectors is the number of clusters connected to at a time; 0 means 32.
+	// Connectors is the number of clusters connected to at a time; 0 means 256.
 	Connectors int
-	// Cached restricts what the caches of each cluster hold of a kind.
+	// Cached restricts what is held of a kind in each cluster: by namespaces, labels, fields and
+	// a transformation.
 	Cached map[client.Object]ctrlcache.ByObject
 	// SkipNameValidation lets several Fleets live in one test process.
 	SkipNameValidation bool
@@ -57,6 +65,15 @@ type Options struct {
 type Fleet struct {
 	cache   clustercache.ClusterCache
 	secrets client.Reader
+	scheme  *runtime.Scheme
+	cached  map[kindKey]ctrlcache.ByObject
+	log     logr.Logger
+	// ctx is the one of Setup.
+	ctx context.Context //nolint:containedctx // connections end with it
+
+	mu          sync.Mutex
+	connections map[client.ObjectKey]*connection
+	queue       workqueue.TypedRateLimitingInterface[reconcile.Request]
 }
 
 // Setup adds the connections to a manager; they end with ctx. The manager's scheme must have every
@@ -68,9 +85,17 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) (*Fleet, error) 
 	if o.Connectors == 0 {
 		o.Connectors = defaultConnectors
 	}
-	cache, err := clustercache.SetupWithManager(ctx, mgr, clustercache.Options{
+	f := &Fleet{
+		secrets: mgr.GetClient(), scheme: mgr.GetScheme(), log: mgr.GetLogger().WithName("fleet"), ctx: ctx,
+		connections: map[client.ObjectKey]*connection{},
+	}
+	var err error
+	if f.cached, err = restrictions(o.Cached, f.scheme); err != nil {
+		return nil, err
+	}
+	// It connects and probes. Its clients and informers are not used, for their size: see mirror.
+	f.cache, err = clustercache.SetupWithManager(ctx, mgr, clustercache.Options{
 		SecretClient: mgr.GetClient(),
-		Cache:        clustercache.CacheOptions{ByObject: o.Cached, DefaultTransform: ctrlcache.TransformStripManagedFields()},
 		Client: clustercache.ClientOptions{
 			UserAgent: "fairlead-operator/" + version.Version,
 			QPS:       qps, Burst: burst,
@@ -81,20 +106,21 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) (*Fleet, error) 
 	}
 	// Its own interval of 30 s is a long time for a person who just corrected a
 	// kubeconfig. Set before anything runs.
-	if t, ok := cache.(interface{ SetConnectionCreationRetryInterval(time.Duration) }); ok {
+	if t, ok := f.cache.(interface{ SetConnectionCreationRetryInterval(time.Duration) }); ok {
 		t.SetConnectionCreationRetryInterval(o.Retry)
 	}
 	// The clusters' caches have a context of their own, which nothing else ends.
-	if c, ok := cache.(interface{ Shutdown() }); ok {
+	if c, ok := f.cache.(interface{ Shutdown() }); ok {
 		context.AfterFunc(ctx, c.Shutdown)
 	}
-	return &Fleet{cache: cache, secrets: mgr.GetClient()}, nil
+	return f, nil
 }
 
 // Cluster is a connection to one cluster.
 type Cluster struct {
-	// Cached reads from informers, which the first read of a kind starts.
-	Cached client.Client
+	// Cached reads what is held of the cluster, which the first read of a kind begins. A kind
+	// that the cluster does not serve is a "no match" of package meta.
+	Cached client.Reader
 	// Live reads and writes without a cache.
 	Live client.Client
 	// Config is a copy that the caller may change.
@@ -115,7 +141,7 @@ func (f *Fleet) Connect(ctx context.Context, cluster *clusterv1.Cluster) (*Clust
 		return nil, notProvisioned(key)
 	}
 	health := f.cache.GetHealthCheckingState(ctx, key)
-	cached, err := f.cache.GetClient(ctx, key)
+	raw, err := f.cache.GetRESTConfig(ctx, key)
 	if errors.Is(err, clustercache.ErrClusterNotConnected) {
 		if health.ConsecutiveFailures == 0 {
 			return nil, connecting(key, server)
@@ -133,60 +159,50 @@ func (f *Fleet) Connect(ctx context.Context, cluster *clusterv1.Cluster) (*Clust
 		p.Recheck = probeInterval
 		return nil, p
 	}
-	live, err := f.cache.GetUncachedClient(ctx, key)
+	c, err := f.connection(key, raw)
 	if err != nil {
-		return nil, lost(err, key, server)
+		return nil, err
 	}
-	cfg, err := f.cache.GetRESTConfig(ctx, key)
-	if err != nil {
-		return nil, lost(err, key, server)
-	}
-	return &Cluster{Cached: cached, Live: live, Config: rest.CopyConfig(cfg), Server: server}, nil
-}
-
-// lost turns the error of a connection that went away between two calls into a Problem.
-func lost(err error, key client.ObjectKey, server string) error {
-	if errors.Is(err, clustercache.ErrClusterNotConnected) {
-		return unreachable(key, server)
-	}
-	return err
+	return &Cluster{Cached: c.mirror, Live: c.live, Config: rest.CopyConfig(c.config), Server: server}, nil
 }
 
 // Source enqueues a Cluster when its connection is made or lost, or its probes go
-// unanswered.
+// unanswered, and what Watch was told to. It is for one controller.
 func (f *Fleet) Source(controllerName string, request func(cluster client.ObjectKey) []reconcile.Request) source.Source {
-	return f.cache.GetClusterSource(controllerName, func(_ context.Context, o client.Object) []ctrl.Request {
+	connections := f.cache.GetClusterSource(controllerName, func(_ context.Context, o client.Object) []ctrl.Request {
 		return request(client.ObjectKeyFromObject(o))
 	}, clustercache.WatchForProbeFailure(reportProbeFailureAfter))
+	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		f.mu.Lock()
+		f.queue = queue
+		f.mu.Unlock()
+		return connections.Start(ctx, queue)
+	})
 }
 
-// Watch is a watch on one kind in a cluster.
-type Watch struct {
-	// Name is unique in a cluster.
-	Name       string
-	Object     client.Object
-	Predicates []predicate.Predicate
+// Watch has the controller of Source reconcile request soon after every event of an object's
+// kind in a cluster that passes the predicates. It is to be called on every reconcile: a watch
+// is started once for each connection. The error is a *Problem when the connection was lost.
+func (f *Fleet) Watch(cluster client.ObjectKey, request reconcile.Request, o client.Object, predicates ...predicate.Predicate) error {
+	f.mu.Lock()
+	c, queue := f.connections[cluster], f.queue
+	f.mu.Unlock()
+	if c == nil {
+		return unreachable(cluster, "")
+	}
+	return c.mirror.watch(o, &listener{notify: func() { queue.AddAfter(request, settle) }, predicates: predicates})
 }
 
-// Starter is the controller that a watch feeds.
-type Starter interface {
-	Watch(source.Source) error
-}
-
-// Watch has a controller reconcile request for every event of a kind in a cluster.
-// It is to be called on every reconcile: a watch is started once for each
-// connection. The error is a *Problem when the connection was lost.
-func (f *Fleet) Watch(ctx context.Context, cluster client.ObjectKey, c Starter, request reconcile.Request, w Watch) error {
-	err := f.cache.Watch(ctx, cluster, clustercache.NewWatcher(clustercache.WatcherOptions{
-		Name:    w.Name,
-		Watcher: c,
-		Kind:    w.Object,
-		EventHandler: handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-			return []reconcile.Request{request}
-		}),
-		Predicates: w.Predicates,
-	}))
-	return lost(err, cluster, "")
+// Forget stops what Watch began of a kind in a cluster, before the kind itself goes: it would
+// be asked for for ever.
+func (f *Fleet) Forget(cluster client.ObjectKey, o client.Object) error {
+	f.mu.Lock()
+	c := f.connections[cluster]
+	f.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	return c.mirror.forget(o)
 }
 
 // IsKubeconfig says whether a Secret is a Cluster's kubeconfig, and of which Cluster.
@@ -206,23 +222,4 @@ func HubSecrets() (map[client.Object]ctrlcache.ByObject, error) {
 		return nil, err
 	}
 	return map[client.Object]ctrlcache.ByObject{&corev1.Secret{}: {Label: sel, Transform: onlyKubeconfigs}}, nil
-}
-
-// Forget stops the informer of a kind in a cluster, before the kind itself goes:
-// its informer would go on asking for it for ever. name is unique in a cluster.
-func (f *Fleet) Forget(ctx context.Context, cluster client.ObjectKey, name string, o client.Object) error {
-	return lost(f.cache.Watch(ctx, cluster, forgetter{ctx: ctx, name: name, object: o}), cluster, "")
-}
-
-// forgetter uses the one way that the cluster cache hands out a cluster's informers.
-type forgetter struct {
-	ctx    context.Context //nolint:containedctx // it lives for one call of Forget
-	name   string
-	object client.Object
-}
-
-func (w forgetter) Name() string          { return w.name }
-func (w forgetter) Object() client.Object { return w.object }
-func (w forgetter) Watch(c ctrlcache.Cache) error {
-	return c.RemoveInformer(w.ctx, w.object)
 }
