@@ -4,7 +4,6 @@ package clusterstack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -94,9 +93,6 @@ func (r *Reconciler) connect(ctx context.Context, s *scope) error {
 			"there is no Cluster %s/%s; this ClusterStack goes with it", s.cs.Namespace, s.cs.Spec.ClusterName)}
 	}
 	conn, err := r.Fleet.Connect(ctx, s.cluster)
-	if problem := (*fleet.Problem)(nil); errors.As(err, &problem) && problem.Recheck > 0 {
-		s.lookAgain(problem.Recheck)
-	}
 	if err != nil {
 		return err
 	}

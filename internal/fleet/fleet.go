@@ -4,8 +4,10 @@ package fleet
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,47 +17,32 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
-	"sigs.k8s.io/cluster-api/controllers/clustercache"
-	ctrl "sigs.k8s.io/controller-runtime"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
-
-	"github.com/fairlead-io/fairlead/internal/version"
 )
 
 const (
-	// probeInterval is the time between two probes of a connected cluster; the cache's own.
-	probeInterval = 10 * time.Second
 	// defaultRetry is the time between two attempts to connect to a cluster.
 	defaultRetry = 10 * time.Second
-	// reportProbeFailureAfter is how long a connected cluster may leave probes
-	// unanswered before it is reported.
-	reportProbeFailureAfter = 20 * time.Second
-	// defaultConnectors is the number of clusters that are connected to, or probed, at a time. A
-	// cluster that accepts connections and never answers holds one half of the time: this
-	// many serve a fleet of 1,000 of which 300 hang.
-	defaultConnectors = 256
 	// settle is how long a watched cluster gets after an event: what follows it is looked at
 	// with it.
 	settle = 200 * time.Millisecond
-	// qps and burst bound the requests to one cluster.
-	qps   = 50
-	burst = 100
+	// defaultConnectors is the number of clusters that are connected to at a time.
+	defaultConnectors = 32
 )
 
 // Options configure a Fleet.
 type Options struct {
 	// Retry is the time between two attempts to connect; 0 means 10 seconds.
 	Retry time.Duration
-	// Connectors is the number of clusters connected to at a time; 0 means 256.
+	// Connectors is the number of clusters connected to at a time; 0 means 32. One that does
+	// not answer within a second does not count.
 	Connectors int
-	// Cached restricts what is held of a kind in each cluster: by namespaces, labels, fields and
-	// a transformation.
+	// Cached restricts what the caches of each cluster hold of a kind.
 	Cached map[client.Object]ctrlcache.ByObject
 	// SkipNameValidation lets several Fleets live in one test process.
 	SkipNameValidation bool
@@ -63,17 +50,21 @@ type Options struct {
 
 // Fleet holds the connections to all clusters.
 type Fleet struct {
-	cache   clustercache.ClusterCache
 	secrets client.Reader
 	scheme  *runtime.Scheme
+	codecs  *codecs
 	cached  map[kindKey]ctrlcache.ByObject
-	log     logr.Logger
+	retry   time.Duration
+	// slots has a place for each connection that may be made at a time.
+	slots chan struct{}
+	log   logr.Logger
 	// ctx is the one of Setup.
 	ctx context.Context //nolint:containedctx // connections end with it
 
-	mu          sync.Mutex
-	connections map[client.ObjectKey]*connection
-	queue       workqueue.TypedRateLimitingInterface[reconcile.Request]
+	mu      sync.Mutex
+	links   map[client.ObjectKey]*link
+	queue   workqueue.TypedRateLimitingInterface[reconcile.Request]
+	request func(cluster client.ObjectKey) []reconcile.Request
 }
 
 // Setup adds the connections to a manager; they end with ctx. The manager's scheme must have every
@@ -86,32 +77,19 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) (*Fleet, error) 
 		o.Connectors = defaultConnectors
 	}
 	f := &Fleet{
-		secrets: mgr.GetClient(), scheme: mgr.GetScheme(), log: mgr.GetLogger().WithName("fleet"), ctx: ctx,
-		connections: map[client.ObjectKey]*connection{},
+		secrets: mgr.GetClient(), scheme: mgr.GetScheme(), retry: o.Retry, slots: make(chan struct{}, o.Connectors),
+		log: mgr.GetLogger().WithName("fleet"), ctx: ctx, links: map[client.ObjectKey]*link{},
 	}
 	var err error
+	if f.codecs, err = newCodecs(f.scheme); err != nil {
+		return nil, err
+	}
 	if f.cached, err = restrictions(o.Cached, f.scheme); err != nil {
 		return nil, err
 	}
-	// It connects and probes. Its clients and informers are not used, for their size: see mirror.
-	f.cache, err = clustercache.SetupWithManager(ctx, mgr, clustercache.Options{
-		SecretClient: mgr.GetClient(),
-		Client: clustercache.ClientOptions{
-			UserAgent: "fairlead-operator/" + version.Version,
-			QPS:       qps, Burst: burst,
-		},
-	}, controller.Options{MaxConcurrentReconciles: o.Connectors, SkipNameValidation: &o.SkipNameValidation})
-	if err != nil {
-		return nil, fmt.Errorf("setting the cluster cache up: %w", err)
-	}
-	// Its own interval of 30 s is a long time for a person who just corrected a
-	// kubeconfig. Set before anything runs.
-	if t, ok := f.cache.(interface{ SetConnectionCreationRetryInterval(time.Duration) }); ok {
-		t.SetConnectionCreationRetryInterval(o.Retry)
-	}
-	// The clusters' caches have a context of their own, which nothing else ends.
-	if c, ok := f.cache.(interface{ Shutdown() }); ok {
-		context.AfterFunc(ctx, c.Shutdown)
+	l := &linker{clusters: mgr.GetClient(), fleet: f}
+	if err := l.setup(mgr, o.SkipNameValidation); err != nil {
+		return nil, fmt.Errorf("setting the connections to the clusters up: %w", err)
 	}
 	return f, nil
 }
@@ -133,76 +111,74 @@ type Cluster struct {
 // there is none, the error is a *Problem, and Source tells when that changes.
 func (f *Fleet) Connect(ctx context.Context, cluster *clusterv1.Cluster) (*Cluster, error) {
 	key := client.ObjectKeyFromObject(cluster)
-	server, err := f.kubeconfigServer(ctx, key)
+	raw, server, err := f.kubeconfig(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	if p := cluster.Status.Initialization.InfrastructureProvisioned; p == nil || !*p {
+	if !provisioned(cluster) {
 		return nil, notProvisioned(key)
 	}
-	health := f.cache.GetHealthCheckingState(ctx, key)
-	raw, err := f.cache.GetRESTConfig(ctx, key)
-	if errors.Is(err, clustercache.ErrClusterNotConnected) {
-		if health.ConsecutiveFailures == 0 {
-			return nil, connecting(key, server)
-		}
+	l := f.link(key)
+	if l == nil {
+		return nil, connecting(key, server)
+	}
+	c, failures := l.state()
+	switch {
+	case c == nil && failures == 0:
+		return nil, connecting(key, server)
+	case c != nil && c.kubeconfig != sha256.Sum256(raw):
+		l.renew(c)
+		return nil, connecting(key, server)
+	case c == nil, failures >= failuresToTell:
 		return nil, unreachable(key, server)
-	}
-	if err != nil {
-		return nil, err
-	}
-	// One missed probe is noise; a second one means that requests would only hang. The
-	// connection is given up after five, which sends an event; a probe that succeeds
-	// before sends none.
-	if health.ConsecutiveFailures > 1 {
-		p := unreachable(key, server)
-		p.Recheck = probeInterval
-		return nil, p
-	}
-	c, err := f.connection(key, raw)
-	if err != nil {
-		return nil, err
 	}
 	return &Cluster{Cached: c.mirror, Live: c.live, Config: rest.CopyConfig(c.config), Server: server}, nil
 }
 
-// Source enqueues a Cluster when its connection is made or lost, or its probes go
-// unanswered, and what Watch was told to. It is for one controller.
-func (f *Fleet) Source(controllerName string, request func(cluster client.ObjectKey) []reconcile.Request) source.Source {
-	connections := f.cache.GetClusterSource(controllerName, func(_ context.Context, o client.Object) []ctrl.Request {
-		return request(client.ObjectKeyFromObject(o))
-	}, clustercache.WatchForProbeFailure(reportProbeFailureAfter))
-	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+// link is the way to a cluster, nil while nobody has tried.
+func (f *Fleet) link(key client.ObjectKey) *link {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.links[key]
+}
+
+// connected is the connection to a cluster, nil for none.
+func (f *Fleet) connected(key client.ObjectKey) *connection {
+	l := f.link(key)
+	if l == nil {
+		return nil
+	}
+	c, _ := l.state()
+	return c
+}
+
+// Source enqueues a Cluster when its connection is made or lost, or its probes go unanswered
+// or are answered again, and what Watch was told to. It is for one controller.
+func (f *Fleet) Source(request func(cluster client.ObjectKey) []reconcile.Request) source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		f.mu.Lock()
-		f.queue = queue
+		f.queue, f.request = queue, request
+		there := slices.Collect(maps.Keys(f.links))
 		f.mu.Unlock()
-		return connections.Start(ctx, queue)
+		for _, key := range there {
+			f.tell(key)
+		}
+		return nil
 	})
 }
 
 // Watch has the controller of Source reconcile request soon after every event of an object's
-// kind in a cluster that passes the predicates. It is to be called on every reconcile: a watch
-// is started once for each connection. The error is a *Problem when the connection was lost.
+// kind in a cluster that passes the predicates. It is to be called on every reconcile: a watch is
+// started once for each connection. The error is a *Problem when the connection was lost.
 func (f *Fleet) Watch(cluster client.ObjectKey, request reconcile.Request, o client.Object, predicates ...predicate.Predicate) error {
+	c := f.connected(cluster)
 	f.mu.Lock()
-	c, queue := f.connections[cluster], f.queue
+	queue := f.queue
 	f.mu.Unlock()
 	if c == nil {
 		return unreachable(cluster, "")
 	}
 	return c.mirror.watch(o, &listener{notify: func() { queue.AddAfter(request, settle) }, predicates: predicates})
-}
-
-// Forget stops what Watch began of a kind in a cluster, before the kind itself goes: it would
-// be asked for for ever.
-func (f *Fleet) Forget(cluster client.ObjectKey, o client.Object) error {
-	f.mu.Lock()
-	c := f.connections[cluster]
-	f.mu.Unlock()
-	if c == nil {
-		return nil
-	}
-	return c.mirror.forget(o)
 }
 
 // IsKubeconfig says whether a Secret is a Cluster's kubeconfig, and of which Cluster.
@@ -222,4 +198,14 @@ func HubSecrets() (map[client.Object]ctrlcache.ByObject, error) {
 		return nil, err
 	}
 	return map[client.Object]ctrlcache.ByObject{&corev1.Secret{}: {Label: sel, Transform: onlyKubeconfigs}}, nil
+}
+
+// Forget stops what Watch began of a kind in a cluster, before the kind itself goes: it would
+// be asked for for ever.
+func (f *Fleet) Forget(cluster client.ObjectKey, o client.Object) error {
+	c := f.connected(cluster)
+	if c == nil {
+		return nil
+	}
+	return c.mirror.forget(o)
 }

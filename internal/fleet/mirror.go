@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,24 +25,18 @@ import (
 // readTimeout bounds how long a read waits for a kind that was not read before.
 const readTimeout = 10 * time.Second
 
-// errEnded is what a read gets when the connection is lost meanwhile.
-var errEnded = errors.New("the connection to the cluster was lost")
-
 // mirror holds what Options.Cached says of one cluster, up to date, for one connection.
 //
-// It is there for its size: an informer has a dozen goroutines and buffers for many
-// listeners, which took 1.2 MiB for the fourteen of a cluster (docs/scale.md). Here a kind is a
-// bare reflector with one listener and no index.
+// It is there for its size. An informer has a dozen goroutines and buffers for many
+// listeners: the fourteen of a cluster took 1.2 MiB in 200 goroutines (test/scale). Here a
+// kind has one listener, one goroutine beside that of its HTTP stream, and no index.
 type mirror struct {
 	//nolint:containedctx // it lives as long as the connection
 	ctx    context.Context
 	end    context.CancelFunc
-	client client.WithWatch
+	wire   *wire
 	scheme *runtime.Scheme
 	cached map[kindKey]ctrlcache.ByObject
-	log    logr.Logger
-	// current says whether the connection is still the cluster's.
-	current func() bool
 
 	mu    sync.Mutex
 	kinds map[kindKey]*kind
@@ -55,9 +48,9 @@ type kindKey struct {
 	partial bool
 }
 
-func (k kindKey) resource() schema.GroupResource {
+func (k kindKey) resource() schema.GroupVersionResource {
 	r, _ := meta.UnsafeGuessKindToResource(k.gvk)
-	return r.GroupResource()
+	return r
 }
 
 // kind is what is held of a kind: a part for each namespace that matters, or one for all.
@@ -100,11 +93,11 @@ func restrictions(of map[client.Object]ctrlcache.ByObject, scheme *runtime.Schem
 }
 
 // of returns what is held of a kind, which is followed from then on.
-func (m *mirror) of(key kindKey) (*kind, error) {
+func (m *mirror) of(key kindKey) *kind {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if k := m.kinds[key]; k != nil {
-		return k, nil
+		return k
 	}
 	by := m.cached[key]
 	namespaces := by.Namespaces
@@ -126,27 +119,12 @@ func (m *mirror) of(key kindKey) (*kind, error) {
 		if c.Transform == nil {
 			c.Transform = ctrlcache.TransformStripManagedFields()
 		}
-		p := newPart(c.Transform)
-		r, err := m.reflector(key, k, p, namespace, c)
-		if err != nil {
-			end()
-			return nil, err
-		}
+		p := newPart(ctx, m.wire, key, namespace, c)
 		k.parts = append(k.parts, p)
-		go r.RunWithContext(ctx)
+		go p.run(ctx)
 	}
 	m.kinds[key] = k
-	return k, nil
-}
-
-// drop stops following a kind.
-func (m *mirror) drop(key kindKey, k *kind) {
-	k.end()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.kinds[key] == k {
-		delete(m.kinds, key)
-	}
+	return k
 }
 
 // watch has a listener told of every event of a kind from now on, and once of what is there.
@@ -156,11 +134,7 @@ func (m *mirror) watch(o client.Object, l *listener) error {
 	if err != nil {
 		return err
 	}
-	k, err := m.of(key)
-	if err != nil {
-		return err
-	}
-	for _, p := range k.parts {
+	for _, p := range m.of(key).parts {
 		p.listen(l)
 	}
 	return nil
@@ -173,38 +147,34 @@ func (m *mirror) forget(o client.Object) error {
 		return err
 	}
 	m.mu.Lock()
-	k := m.kinds[key]
-	m.mu.Unlock()
-	if k != nil {
-		m.drop(key, k)
+	defer m.mu.Unlock()
+	if k := m.kinds[key]; k != nil {
+		k.end()
+		delete(m.kinds, key)
 	}
 	return nil
 }
 
-// read is what is held of a kind, once all of it was read.
-func (m *mirror) read(ctx context.Context, o runtime.Object) (*kind, kindKey, error) {
-	key, err := keyOf(o, m.scheme)
-	if err != nil {
-		return nil, key, err
-	}
-	k, err := m.of(key)
-	if err != nil {
-		return nil, key, err
-	}
+// synced waits until every part of a kind was read.
+func (k *kind) synced(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	for _, p := range k.parts {
-		if err := p.wait(ctx, m.ctx.Done()); err != nil {
-			return nil, key, fmt.Errorf("reading %s: %w", key.resource(), err)
+		if err := p.wait(ctx); err != nil {
+			return err
 		}
 	}
-	return k, key, nil
+	return nil
 }
 
 // Get implements client.Reader.
 func (m *mirror) Get(ctx context.Context, name client.ObjectKey, into client.Object, _ ...client.GetOption) error {
-	k, key, err := m.read(ctx, into)
+	key, err := keyOf(into, m.scheme)
 	if err != nil {
+		return err
+	}
+	k := m.of(key)
+	if err := k.synced(ctx); err != nil {
 		return err
 	}
 	for _, p := range k.parts {
@@ -214,18 +184,22 @@ func (m *mirror) Get(ctx context.Context, name client.ObjectKey, into client.Obj
 			return nil
 		}
 	}
-	return apierrors.NewNotFound(key.resource(), name.Name)
+	return apierrors.NewNotFound(key.resource().GroupResource(), name.Name)
 }
 
 // List implements client.Reader, for lists of everything that is held, or of a namespace.
 func (m *mirror) List(ctx context.Context, into client.ObjectList, opts ...client.ListOption) error {
+	key, err := keyOf(into, m.scheme)
+	if err != nil {
+		return err
+	}
 	var o client.ListOptions
 	o.ApplyOptions(opts)
 	if o.LabelSelector != nil || o.FieldSelector != nil {
 		return errors.New("a list of what is held of a cluster cannot be restricted by labels or fields: use Live, or Options.Cached")
 	}
-	k, _, err := m.read(ctx, into)
-	if err != nil {
+	k := m.of(key)
+	if err := k.synced(ctx); err != nil {
 		return err
 	}
 	var items []runtime.Object

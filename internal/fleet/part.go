@@ -4,143 +4,231 @@ package fleet
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"io"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/apimachinery/pkg/watch"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 )
 
-// part holds the objects of a kind in one namespace, or in all. It is a reflector's store.
-type part struct {
-	transform toolscache.TransformFunc
-	// tried is closed when the objects were listed, or could not be.
-	tried func()
-	first <-chan struct{}
+const (
+	// Backoff of what cannot be read.
+	againFirst = time.Second
+	againLast  = 30 * time.Second
+	// watchFor is the least time that a watch is asked to last, and half of the most.
+	watchFor = 5 * time.Minute
+)
 
-	mu       sync.Mutex
-	objects  map[client.ObjectKey]client.Object
+// errEnded is what a read gets when the connection is lost meanwhile.
+var errEnded = errors.New("the connection to the cluster was lost")
+
+// part follows the objects of a kind in one namespace, or in all.
+type part struct {
+	wire      *wire
+	key       kindKey
+	namespace string
+	config    ctrlcache.Config
+	// again ends a pause, because somebody waits.
+	again chan struct{}
+	// ended is closed when nothing is followed any more.
+	ended <-chan struct{}
+
+	mu      sync.Mutex
+	objects map[client.ObjectKey]client.Object
+	// version is the one that objects are of.
+	version  string
 	synced   bool
 	err      error
 	listener *listener
+	// tried is closed when the list that is under way, or the next one, is through.
+	tried chan struct{}
 }
 
-var _ toolscache.TransformingStore = &part{}
-
-func newPart(transform toolscache.TransformFunc) *part {
-	first := make(chan struct{})
+func newPart(ctx context.Context, w *wire, key kindKey, namespace string, c ctrlcache.Config) *part {
 	return &part{
-		transform: transform, objects: map[client.ObjectKey]client.Object{},
-		first: first, tried: sync.OnceFunc(func() { close(first) }),
+		wire: w, key: key, namespace: namespace, config: c, again: make(chan struct{}, 1), ended: ctx.Done(),
+		tried: make(chan struct{}), objects: map[client.ObjectKey]client.Object{},
 	}
 }
 
-// Transformer implements toolscache.TransformingStore: what a reflector gathers before it
-// calls Replace is transformed as well.
-func (p *part) Transformer() toolscache.TransformFunc { return p.transform }
+// run lists and watches until ctx ends.
+func (p *part) run(ctx context.Context) {
+	pause := againFirst
+	for ctx.Err() == nil {
+		start := time.Now()
+		err := p.list(ctx)
+		p.attempted(err)
+		if err == nil {
+			p.follow(ctx)
+		}
+		if time.Since(start) > againLast {
+			pause = againFirst
+		}
+		p.rest(ctx, pause)
+		pause = min(2*pause, againLast)
+	}
+}
 
-// kept is what is kept of an object. The reflector may have transformed it before: a
-// transformation must not change what it was applied to.
-func (p *part) kept(o any) (client.Object, error) {
-	t, err := p.transform(o)
+// rest waits for about d, or until somebody wants to read.
+func (p *part) rest(ctx context.Context, d time.Duration) {
+	// Those of a thousand clusters must not ask in step.
+	t := time.NewTimer(d/2 + rand.N(d)) //nolint:gosec // no secret
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-p.again:
+	}
+}
+
+// list reads all objects, and tells of what differs from those that were known.
+func (p *part) list(ctx context.Context) error {
+	found, version, err := p.wire.list(ctx, p)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	former := p.objects
+	p.objects, p.version = found, version
+	l := p.listener
+	p.mu.Unlock()
+	for key, o := range found {
+		l.changed(former[key], o)
+	}
+	for key, o := range former {
+		if found[key] == nil {
+			l.changed(o, nil)
+		}
+	}
+	return nil
+}
+
+// attempted takes note of how a list went.
+func (p *part) attempted(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
+	switch {
+	case err == nil:
+		p.synced = true
+	case meta.IsNoMatchError(err):
+		// What was known is gone with its kind.
+		p.synced, p.objects = false, map[client.ObjectKey]client.Object{}
+	}
+	close(p.tried)
+	p.tried = make(chan struct{})
+}
+
+// follow watches until all must be listed anew: a server that fails may come back with
+// another past, in which the version that is held is yet to come.
+func (p *part) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		start := time.Now()
+		err := p.watch(ctx)
+		if (err != nil && !errors.Is(err, io.EOF)) || time.Since(start) < againFirst {
+			return
+		}
+		// The time that was asked for is over.
+	}
+}
+
+// watch takes events of one watch until it ends.
+func (p *part) watch(ctx context.Context) error {
+	// A server that forgets to end it does not keep it.
+	last := watchFor + rand.N(watchFor) //nolint:gosec // no secret
+	ctx, cancel := context.WithTimeout(ctx, last+requestTimeout)
+	defer cancel()
+	events, err := p.wire.watch(ctx, p, last)
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	for {
+		kind, o, err := events.Next()
+		if err != nil {
+			return err
+		}
+		if err := p.take(kind, o); err != nil {
+			return err
+		}
+	}
+}
+
+// take takes one event in.
+func (p *part) take(kind watch.EventType, o client.Object) error {
+	version := o.GetResourceVersion()
+	if kind == watch.Bookmark {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.version = version
+		return nil
+	}
+	o, err := p.kept(o)
+	if err != nil {
+		return err
+	}
+	key := client.ObjectKeyFromObject(o)
+	p.mu.Lock()
+	former, l := p.objects[key], p.listener
+	if p.version = version; kind == watch.Deleted {
+		delete(p.objects, key)
+	} else {
+		p.objects[key] = o
+	}
+	p.mu.Unlock()
+	if kind == watch.Deleted {
+		l.changed(o, nil)
+	} else {
+		l.changed(former, o)
+	}
+	return nil
+}
+
+// kept is what is kept of an object.
+func (p *part) kept(o client.Object) (client.Object, error) {
+	t, err := p.config.Transform(o)
 	if err != nil {
 		return nil, err
 	}
 	kept, ok := t.(client.Object)
 	if !ok {
-		return nil, fmt.Errorf("%T is no object of an API", t)
+		return nil, errors.New("the transformation of a kind must return an object")
 	}
 	return kept, nil
 }
 
-// Add implements toolscache.ReflectorStore.
-func (p *part) Add(o any) error { return p.Update(o) }
-
-// Update implements toolscache.ReflectorStore.
-func (p *part) Update(o any) error {
-	now, err := p.kept(o)
-	if err != nil {
-		return err
-	}
-	key := client.ObjectKeyFromObject(now)
-	p.mu.Lock()
-	former, l := p.objects[key], p.listener
-	p.objects[key] = now
-	p.mu.Unlock()
-	l.changed(former, now)
-	return nil
-}
-
-// Delete implements toolscache.ReflectorStore.
-func (p *part) Delete(o any) error {
-	gone, err := p.kept(o)
-	if err != nil {
-		return err
-	}
-	p.mu.Lock()
-	delete(p.objects, client.ObjectKeyFromObject(gone))
-	l := p.listener
-	p.mu.Unlock()
-	l.changed(gone, nil)
-	return nil
-}
-
-// Replace implements toolscache.ReflectorStore. It tells of what differs from what was known.
-func (p *part) Replace(all []any, _ string) error {
-	found := make(map[client.ObjectKey]client.Object, len(all))
-	for _, o := range all {
-		now, err := p.kept(o)
-		if err != nil {
-			return err
-		}
-		found[client.ObjectKeyFromObject(now)] = now
-	}
-	p.mu.Lock()
-	former, l := p.objects, p.listener
-	p.objects, p.synced, p.err = maps.Clone(found), true, nil
-	p.mu.Unlock()
-	p.tried()
-	for key, now := range found {
-		l.changed(former[key], now)
-	}
-	for key, gone := range former {
-		if found[key] == nil {
-			l.changed(gone, nil)
-		}
-	}
-	return nil
-}
-
-// Resync implements toolscache.ReflectorStore; there is nothing to repeat.
-func (p *part) Resync() error { return nil }
-
-// failed takes note of why the objects could not be read. What was known is gone with a kind
-// that is not served any more.
-func (p *part) failed(err error) {
-	p.mu.Lock()
-	p.err = err
-	var gone map[client.ObjectKey]client.Object
-	if meta.IsNoMatchError(err) {
-		gone, p.objects, p.synced = p.objects, map[client.ObjectKey]client.Object{}, false
-	}
-	l := p.listener
-	p.mu.Unlock()
-	p.tried()
-	for _, o := range gone {
-		l.changed(o, nil)
-	}
-}
-
-// wait waits until the objects were listed, or could not be.
-func (p *part) wait(ctx context.Context, ended <-chan struct{}) error {
+// wait waits until the objects were listed, or could not be. Somebody who waits has it tried
+// at once.
+func (p *part) wait(ctx context.Context) error {
 	select {
-	case <-p.first:
-	case <-ended:
+	case <-p.ended:
+		return errEnded
+	default:
+	}
+	p.mu.Lock()
+	synced, failed, tried := p.synced, p.err != nil, p.tried
+	p.mu.Unlock()
+	if synced {
+		return nil
+	}
+	if failed {
+		select {
+		case p.again <- struct{}{}:
+		default:
+		}
+	}
+	select {
+	case <-tried:
+	case <-p.ended:
 		return errEnded
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -163,6 +251,12 @@ func (p *part) all() []client.Object {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Collect(maps.Values(p.objects))
+}
+
+func (p *part) since() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version
 }
 
 // listen sets the listener, once, and tells it of what is there.
