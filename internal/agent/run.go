@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 	"k8s.io/client-go/rest"
 
 	"github.com/fairlead-io/fairlead/internal/agent/announce"
@@ -56,11 +55,7 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 		return ignoreEnd(ctx, err)
 	}
 	defer hold.Release() // last of all: the next agent comes now
-	// An agent of a version that knows of no turns has the address of health.
-	listening, err := listenHealth(ctx, cfg.HealthAddress)
-	if errors.Is(err, unix.EADDRINUSE) {
-		err = fmt.Errorf("%w: end the program that has it; an agent that does not take turns (of a version that cannot be replaced with a surge) has to be replaced with spec.rollout.agents.maxSurge 0", err)
-	}
+	listening, err := listenAfter(ctx, cfg.HealthAddress)
 	if err != nil {
 		return err
 	}

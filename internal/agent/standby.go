@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -64,6 +66,29 @@ func rehearse(cfg Config, opts datapath.Options) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+const (
+	// freeWithin is how long the address of health may be in use by an agent that has no turn
+	// any more: one that is killed lets go of the two at about the same time, in any order.
+	freeWithin = 2 * time.Second
+	freeEvery  = 5 * time.Millisecond
+)
+
+// listenAfter opens the address of health after another agent. One that has it on is of a
+// version that takes no turns, and nothing may be changed beside it.
+func listenAfter(ctx context.Context, address string) (net.Listener, error) {
+	until := time.Now().Add(freeWithin)
+	for {
+		l, err := listenHealth(ctx, address)
+		switch {
+		case !errors.Is(err, unix.EADDRINUSE):
+			return l, err
+		case ctx.Err() != nil || time.Now().After(until):
+			return nil, fmt.Errorf("%w: end the program that has it; an agent of a version that cannot stand by has to be replaced with spec.rollout.agents.maxSurge 0", err)
+		}
+		sleep(ctx, freeEvery)
+	}
 }
 
 // ignoreEnd makes nothing of an error that the end of the context is.

@@ -188,7 +188,7 @@ func eventually(t *testing.T, what string, check func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not so after %v: %s: %v", patience, what, err)
 		}
-		time.Sleep(2 * time.Millisecond) // between two looks
+		time.Sleep(10 * time.Millisecond) // between two looks
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,8 +28,10 @@ func TestMain(m *testing.M) {
 			fmt.Println("refused", err)
 			os.Exit(1)
 		}
+		defer h.Release()
 		fmt.Println("held")
-		select {}
+		_, _ = io.Copy(io.Discard, os.Stdin) // until it is killed
+		return
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -60,6 +63,11 @@ func agent(t *testing.T, p Place) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = in.Close() })
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
