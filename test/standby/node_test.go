@@ -192,10 +192,12 @@ func eventually(t *testing.T, what string, check func() error) {
 	}
 }
 
-// get asks whoever has the address of health.
-func get(path string) error {
+// get asks whoever has the agents' address of health.
+func get(path string) error { return ask(health, path) }
+
+func ask(address, path string) error {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Second}
-	resp, err := client.Get("http://" + health + path)
+	resp, err := client.Get("http://" + address + path)
 	if err != nil {
 		return err
 	}
@@ -279,6 +281,7 @@ func (n *node) picture(t *testing.T) string {
 			switch {
 			case filepath.Base(filepath.Dir(path)) == "links":
 				fmt.Fprintf(&b, " program %s", programOf(path))
+			case filepath.Base(path) == "in-force": // written again each time that the serving agent has looked at the node
 			case e.Type().IsRegular():
 				fmt.Fprintf(&b, " %d bytes of %s", info.Size(), info.ModTime())
 			}

@@ -3,6 +3,9 @@
 package standby
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -12,13 +15,21 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead-io/fairlead/internal/agent"
 )
 
-// served waits until the node is served.
-func (n *node) served(t *testing.T) {
+// servedBy waits until the node is served, by an agent that has come to the end of its start.
+func (n *node) servedBy(t *testing.T, p *process) {
 	t.Helper()
 	eventually(t, "the node is served", n.status)
 	eventually(t, "health says so", func() error { return get("/readyz") })
+	eventually(t, "nothing is left to do without a controller", func() error {
+		if !strings.Contains(p.said.String(), "no controller address is known yet") {
+			return errors.New("not so yet")
+		}
+		return nil
+	})
 }
 
 // bound is how long a node may be without an agent while one comes after another; a tenth of
@@ -31,7 +42,7 @@ const bound = 2 * time.Second
 func TestTheNextAgentComesWhenTheFirstEnds(t *testing.T) {
 	n := newNode(t)
 	first := n.agent(t)
-	n.served(t)
+	n.servedBy(t, first)
 	eventually(t, "the first says that it has started", first.hasStarted)
 	var standing, starting []time.Duration
 	for range 3 {
@@ -51,7 +62,7 @@ func TestTheNextAgentComesWhenTheFirstEnds(t *testing.T) {
 		}
 		stop := n.gaps()
 		first.end(t)
-		n.served(t)
+		n.servedBy(t, next)
 		standing = append(standing, stop())
 		if err := next.hasStarted(); err != nil {
 			t.Error(err)
@@ -60,7 +71,7 @@ func TestTheNextAgentComesWhenTheFirstEnds(t *testing.T) {
 		stop = n.gaps()
 		next.end(t)
 		first = n.agent(t)
-		n.served(t)
+		n.servedBy(t, first)
 		starting = append(starting, stop())
 	}
 	slices.Sort(standing)
@@ -75,14 +86,14 @@ func TestTheNextAgentComesWhenTheFirstEnds(t *testing.T) {
 func TestTheNextAgentComesWhenTheFirstIsKilled(t *testing.T) {
 	n := newNode(t)
 	first := n.agent(t)
-	n.served(t)
+	n.servedBy(t, first)
 	next := n.agent(t)
 	eventually(t, "the next stands by", next.hasStarted)
 	if err := first.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	<-first.ended
-	n.served(t)
+	n.servedBy(t, next)
 	if err := next.hasStarted(); err != nil {
 		t.Error(err)
 	}
@@ -92,7 +103,7 @@ func TestTheNextAgentComesWhenTheFirstIsKilled(t *testing.T) {
 func TestAnAgentThatStandsByEndsWhenToldTo(t *testing.T) {
 	n := newNode(t)
 	first := n.agent(t)
-	n.served(t)
+	n.servedBy(t, first)
 	before := n.picture(t)
 	next := n.agent(t)
 	eventually(t, "the next stands by", next.hasStarted)
@@ -110,7 +121,7 @@ func TestAnAgentThatStandsByEndsWhenToldTo(t *testing.T) {
 func TestAnAgentThatCannotServeIsNeverReady(t *testing.T) {
 	n := newNode(t)
 	first := n.agent(t)
-	n.served(t)
+	n.servedBy(t, first)
 	as := func(fn func()) { fn() }
 	for name, c := range map[string]struct {
 		with  func(func())
@@ -194,6 +205,38 @@ func TestAnAgentThatDoesNotServeDoesNotHoldUpTheNext(t *testing.T) {
 	}
 	if err := get("/readyz"); err == nil {
 		t.Error("the node is said to be served")
+	}
+}
+
+// TestTheNodeIsCleanedWhenItsAgentHasEnded: an agent that ran on would make anew what is removed.
+func TestTheNodeIsCleanedWhenItsAgentHasEnded(t *testing.T) {
+	n := newNode(t)
+	first := n.agent(t)
+	n.servedBy(t, first)
+	ctx, cancel := context.WithCancel(t.Context())
+	cleaned := make(chan error, 1)
+	const at = "127.0.0.1:9443"
+	go func() {
+		cleaned <- agent.RunCleanup(ctx, agent.CleanupConfig{
+			HostRoot: n.dir, StateDir: "state", RunDir: "run", CNIBinDir: "bin", CNIConfDir: "conf", BPFFS: bpffs(), HealthAddress: at,
+		}, slog.New(slog.DiscardHandler))
+	}()
+	defer func() {
+		cancel()
+		if err := <-cleaned; err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 20 {
+		if err := n.status(); err != nil {
+			t.Fatalf("the node is cleaned below its agent: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond) // nothing happens, which nobody tells of
+	}
+	first.end(t)
+	eventually(t, "the node is clean", func() error { return ask(at, "/readyz") })
+	if d := n.picture(t); strings.Contains(d, "fl_vxlan") || strings.Contains(d, bpffs()+"/fairlead") {
+		t.Errorf("something is left:\n%s", d)
 	}
 }
 
