@@ -3,15 +3,40 @@
 package clusterstack
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 )
+
+// TestASurgeIsInForceAtOnceAndReplacesNoAgent: it is no change of what the cluster runs.
+func TestASurgeIsInForceAtOnceAndReplacesNoAgent(t *testing.T) {
+	s := begin(t)
+	s.running()
+	before, err := work.Agents(s.ctx)
+	s.Expect(err).NotTo(HaveOccurred())
+	one := intstr.FromInt32(1)
+	s.reconfigure(func(spec *v1alpha1.ClusterStackSpec) { spec.Agents.MaxSurge = &one })
+	after := before
+	s.Eventually(func() (string, error) {
+		if after, err = work.Agents(s.ctx); err != nil {
+			return "", err
+		}
+		u := after.Spec.UpdateStrategy.RollingUpdate
+		return fmt.Sprintf("surge %s, unavailable %s", u.MaxSurge, u.MaxUnavailable), nil
+	}).Should(Equal("surge 1, unavailable 0"))
+	s.Expect(after.Spec.Template).To(Equal(before.Spec.Template))
+	s.runAgents(2)
+	s.Eventually(s.condition("alpha", v1alpha1.ConditionReady)).Should(HavePrefix("True/"))
+	s.Expect(s.get().Status.Update.Phase).To(Equal(v1alpha1.UpdateProven))
+}
 
 // TestAnAgentThatDoesNotTakeOverIsABreach: with a surge nobody but the operator notices, and
 // what it takes for one must not be an agent that only begins.
