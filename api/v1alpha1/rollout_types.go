@@ -237,18 +237,23 @@ type ProbeBudget struct {
 }
 
 // AgentUpdateSpec says how the agents of a cluster are replaced. Pods keep their network
-// meanwhile.
+// meanwhile. It is in force at once in every cluster, and restarts no agent.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.maxUnavailable) || (type(self.maxUnavailable) == int ? int(self.maxUnavailable) > 0 : string(self.maxUnavailable) != '0%') || (has(self.maxSurge) && (type(self.maxSurge) == int ? int(self.maxSurge) > 0 : string(self.maxSurge) != '0%'))",message="maxUnavailable is 0, and so is maxSurge: no agent would ever be replaced: set one of them to at least 1 or 1%"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxUnavailable) || (type(self.maxUnavailable) == int ? int(self.maxUnavailable) == 0 : string(self.maxUnavailable) == '0%') || !has(self.maxSurge) || (type(self.maxSurge) == int ? int(self.maxSurge) == 0 : string(self.maxSurge) == '0%')",message="maxUnavailable and maxSurge are both more than 0, and Kubernetes takes one of them only: set maxUnavailable to 0 to start new agents beside the old ones, or maxSurge to 0 to end the old ones first"
 type AgentUpdateSpec struct {
 	// maxUnavailable is how many nodes may be without an agent at a time, as a number or
-	// a share of the nodes. Default "10%", and at least one.
+	// a share of the nodes. Default "10%", and at least one; with maxSurge it is 0.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=8
-	// +kubebuilder:validation:XValidation:rule="type(self) == int ? int(self) >= 1 : string(self).matches('^(100|[1-9][0-9]?)%$')",message="maxUnavailable must be at least 1 or 1%, or no agent would ever be replaced: correct it"
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? int(self) >= 0 : string(self).matches('^(100|[1-9]?[0-9])%$')",message="must be a number of at least 0, or a share from 0% to 100% such as 25%: correct it"
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 
-	// maxSurge is how many nodes may start the new agent beside the old one, which ends
-	// when the new one is ready. Default 0. When it is not 0 maxUnavailable must be 0.
+	// maxSurge is how many nodes may start the new agent beside the old one, as a number or a
+	// share of the nodes. The new one tries what can fail, changes nothing, and stands by; the
+	// old one ends when the new one has been ready for minReadySeconds. Default 0, which ends
+	// the old one first. When it is not 0 maxUnavailable must be 0 or left out.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=8
@@ -256,7 +261,9 @@ type AgentUpdateSpec struct {
 	MaxSurge *intstr.IntOrString `json:"maxSurge,omitempty"`
 
 	// minReadySeconds is how long a new agent must be ready, while packets are watched,
-	// before the next node follows. Default 10.
+	// before the next node follows. Default 10. With maxSurge it is how long it must stand by
+	// before the old one ends, and the next node's begins to do so when that one ends: between
+	// two nodes there is as much time.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=3600

@@ -56,6 +56,7 @@ func newAgentCommand() *cobra.Command {
 	f.StringVar(&cfg.CNIBinDir, "cni-bin-dir", "/opt/cni/bin", "where the container runtime looks for plugins")
 	f.StringVar(&cfg.CNIConfDir, "cni-conf-dir", "/etc/cni/net.d", "where the container runtime looks for configuration")
 	f.StringVar(&cfg.HealthAddress, "health", agentHealth, "address of /healthz, /readyz, /status and /metrics")
+	f.StringVar(&cfg.StartedSocket, "started-socket", "", "unix socket that answers once this agent serves the node or stands by; empty: none")
 	f.StringVar(&cfg.Uplink, "uplink", "", "device to other nodes; empty: the one with the node's address")
 	f.StringVar((*string)(&cfg.Routing), "routing-mode", string(datapath.RoutingTunnel), "how packets reach pods of other nodes: Tunnel (VXLAN) or Native (the network between nodes routes pod ranges)")
 	f.IntVar(&cfg.MTU, "mtu", 0, "MTU of pods in bytes; 0: the uplink's, less the tunnel's overhead with --routing-mode=Tunnel")
@@ -69,7 +70,7 @@ func newAgentCommand() *cobra.Command {
 	f.IntVar(&cfg.ServiceBackends, "service-backends", datapath.DefaultServiceBackends, "room for endpoints of Services")
 	f.StringVar(&cfg.CgroupRoot, "cgroup-root", "", "cgroup (version 2) of all processes that Services are balanced for; empty: the root of the one mounted at or below /sys/fs/cgroup")
 	cmd.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
-	cmd.AddCommand(newAgentCleanupCommand(&level), newAgentMountCommand(&level), newProbeCommand(&level))
+	cmd.AddCommand(newAgentCleanupCommand(&level), newAgentMountCommand(&level), newAgentStartedCommand(), newProbeCommand(&level))
 	return cmd
 }
 
@@ -88,6 +89,17 @@ func newAgentMountCommand(level *string) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&opts.BPFFS, "bpffs", datapath.DefaultBPFFS, "where the BPF file system is, or will be, mounted")
 	return cmd
+}
+
+// newAgentStartedCommand is what the kubelet starts in the pod: health's address does not
+// tell which pod's agent answers.
+func newAgentStartedCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "started SOCKET",
+		Short: "Say whether the agent of this pod has started: whether it serves the node or stands by",
+		Args:  cobra.ExactArgs(1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return agent.Started(cmd.Context(), args[0]) },
+	}
 }
 
 func newAgentCleanupCommand(level *string) *cobra.Command {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
@@ -16,9 +17,9 @@ import (
 	"github.com/fairlead-io/fairlead/internal/stack"
 )
 
-// agentArgs are the agent's arguments on a cluster with a configuration, as the chart
-// makes them of the operator's values.
-func agentArgs(t *testing.T, cni v1alpha1.CNISpec) []string {
+// agentContainer is the agent's on a cluster with a configuration, as the chart makes it of
+// the operator's values.
+func agentContainer(t *testing.T, cni v1alpha1.CNISpec) corev1.Container {
 	t.Helper()
 	values, err := stack.Values(&v1alpha1.ClusterStackSpec{Version: "v0.1.0", CNI: cni}, stack.Facts{
 		Namespace: "ns", Name: "alpha", EndpointHost: "192.0.2.1", EndpointPort: 6443, PodCIDRs: []string{"10.244.0.0/16"},
@@ -40,11 +41,11 @@ func agentArgs(t *testing.T, cni v1alpha1.CNISpec) []string {
 			t.Fatal(err)
 		}
 		if d.Kind == "DaemonSet" {
-			return d.Spec.Template.Spec.Containers[0].Args
+			return d.Spec.Template.Spec.Containers[0]
 		}
 	}
 	t.Fatal("the chart has no DaemonSet")
-	return nil
+	return corev1.Container{}
 }
 
 // What a stack says must be what an agent is told: operator, chart and flags in a row.
@@ -66,7 +67,7 @@ func TestAStacksConfigurationReachesTheAgent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("NODE_NAME", "n1")
-			args := agentArgs(t, c.cni)
+			args := agentContainer(t, c.cni).Args
 			cmd := newAgentCommand()
 			if err := cmd.ParseFlags(args[1:]); err != nil {
 				t.Fatal(err)
@@ -77,5 +78,18 @@ func TestAStacksConfigurationReachesTheAgent(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestThePodFindsItsAgentsSocket: what the kubelet starts to ask an agent whether it has
+// started is what this program has.
+func TestThePodFindsItsAgentsSocket(t *testing.T) {
+	a := agentContainer(t, v1alpha1.CNISpec{})
+	found, args, err := newAgentCommand().Find(a.StartupProbe.Exec.Command[1:])
+	if err != nil || found.Name() != "started" {
+		t.Fatalf("%v starts %v, %v", a.StartupProbe.Exec.Command, found, err)
+	}
+	if err := found.ValidateArgs(args); err != nil {
+		t.Error(err)
 	}
 }

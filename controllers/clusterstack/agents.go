@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/internal/gate"
+	"github.com/fairlead-io/fairlead/internal/stack"
 )
 
 const (
@@ -56,7 +57,62 @@ func (r *Reconciler) failingAgent(ctx context.Context, s *scope) (*gate.Verdict,
 					s.cs.Spec.Version, p.Spec.NodeName, w.Reason, c.RestartCount, lastWords(&c))}, nil
 		}
 	}
+	if stack.Surges(s.cs.Spec.Agents) {
+		return s.failedToTakeOver(pods.Items, image), nil
+	}
 	return nil, nil
+}
+
+// failedToTakeOver looks for a node that was served, and is not since an agent of an image has
+// come after the former one; nil for none. A DaemonSet with a surge does not wait for such a
+// node: it counts the nodes that have two agents, and goes on.
+func (s *scope) failedToTakeOver(pods []corev1.Pod, image string) *gate.Verdict {
+	agents := map[string]int{}
+	for i := range pods {
+		if pods[i].DeletionTimestamp == nil {
+			agents[pods[i].Spec.NodeName]++
+		}
+	}
+	up := map[string]bool{}
+	for i := range s.nodes {
+		up[s.nodes[i].Name] = isReady(&s.nodes[i])
+	}
+	for i := range pods {
+		p := &pods[i]
+		node := p.Spec.NodeName
+		// A node that has just joined, or is back, has an agent that is not ready for a while; one
+		// of before the change may be why there is a change.
+		if p.DeletionTimestamp != nil || agents[node] != 1 || !up[node] || !s.rollout.served[node] ||
+			imageOf(p, agentContainer) != image || p.CreationTimestamp.Before(s.cs.Status.Update.StartedAt) {
+			continue
+		}
+		if since, words := lostReadiness(p); !since.IsZero() {
+			return &gate.Verdict{Reason: v1alpha1.ReasonAgentFailing, Node: node,
+				Message: fmt.Sprintf("the agent of %s on node %s stood by, and does not serve in the former one's place: it is not ready since %s%s",
+					s.cs.Spec.Version, node, since.UTC().Format(time.RFC3339), words)}
+		}
+	}
+	return nil
+}
+
+// agentContainer is the name of the agents' container.
+const agentContainer = "agent"
+
+// lostReadiness says since when a pod is not ready that was, and how its agent ended last;
+// zero for one that is ready, or has not been yet.
+func lostReadiness(p *corev1.Pod) (since time.Time, words string) {
+	ready := slices.IndexFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady })
+	status := slices.IndexFunc(p.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool { return c.Name == agentContainer })
+	if ready < 0 || status < 0 || p.Status.Conditions[ready].Status == corev1.ConditionTrue {
+		return time.Time{}, ""
+	}
+	c := &p.Status.ContainerStatuses[status]
+	at := p.Status.Conditions[ready].LastTransitionTime.Time
+	// The condition is false from before the container's first start until it is ready.
+	if c.RestartCount == 0 && (c.State.Running == nil || !at.After(c.State.Running.StartedAt.Time)) {
+		return time.Time{}, ""
+	}
+	return at, lastWords(c)
 }
 
 // imageOf is the image that a pod's container was made with.

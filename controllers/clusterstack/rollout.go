@@ -34,6 +34,8 @@ type rollout struct {
 type verdict struct {
 	counts v1alpha1.NodeCounts
 	done   bool
+	// served are the nodes of which an agent has reported.
+	served map[string]bool
 	// unserved are the nodes whose agents do not balance Services (yet).
 	unserved []string
 	// crowded are the nodes with little room left for Services, room what the first one says.
@@ -83,7 +85,7 @@ func (r *Reconciler) observeRollout(ctx context.Context, s *scope) error {
 
 // assess decides whether the wanted version is in force on every node.
 func (o *rollout) assess() verdict {
-	v := verdict{counts: v1alpha1.NodeCounts{Total: int32(len(o.nodes))}}
+	v := verdict{counts: v1alpha1.NodeCounts{Total: int32(len(o.nodes))}, served: map[string]bool{}}
 	var missing, outdated, unsynced []string
 	for _, name := range o.nodes {
 		n := o.networks[name]
@@ -91,6 +93,7 @@ func (o *rollout) assess() verdict {
 			v.unserved = append(v.unserved, name)
 		}
 		if n != nil {
+			v.served[name] = n.Status.AgentVersion != ""
 			v.crowd(name, meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionServiceMapsNearlyFull))
 		}
 		switch {

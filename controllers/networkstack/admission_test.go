@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 )
@@ -19,6 +20,20 @@ func nativeIn(name, env string) v1alpha1.ClusterOverride {
 	return v1alpha1.ClusterOverride{
 		Name: name, ClusterSelector: metav1.LabelSelector{MatchLabels: map[string]string{"env": env}},
 		CNI: v1alpha1.CNIOverride{Routing: &v1alpha1.RoutingOverride{Mode: &mode}},
+	}
+}
+
+// agentsReplaced sets maxUnavailable and maxSurge, as they are written; "" leaves one out.
+func agentsReplaced(unavailable, surge string) func(*v1alpha1.NetworkStack) {
+	amount := func(text string) *intstr.IntOrString {
+		if text == "" {
+			return nil
+		}
+		v := intstr.Parse(text)
+		return &v
+	}
+	return func(n *v1alpha1.NetworkStack) {
+		n.Spec.Rollout.Agents = v1alpha1.AgentUpdateSpec{MaxUnavailable: amount(unavailable), MaxSurge: amount(surge)}
 	}
 }
 
@@ -102,6 +117,13 @@ func TestAdmissionRefuses(t *testing.T) {
 			n.Spec.Overrides = []v1alpha1.ClusterOverride{o}
 		}, []string{"spec.overrides[0].cni.mtu", "spec.overrides[0].cni.flowTable.entries", "spec.overrides[0].cni.routing.mode", "spec.overrides[0].cni.masqueradeExceptions[0]",
 			"spec.overrides[0].cni.kubeProxyReplacement", "spec.overrides[0].cni.services.forwarding", "spec.overrides[0].cni.services.frontends", "spec.overrides[0].cni.services.backends"}},
+		{"agents of which none would be replaced", agentsReplaced("0", ""), []string{"spec.rollout.agents", "maxUnavailable is 0, and so is maxSurge", "set one of them to at least 1 or 1%"}},
+		{"agents of which none would be replaced, as shares", agentsReplaced("0%", "0%"), []string{"maxUnavailable is 0, and so is maxSurge"}},
+		{"agents that end first and last", agentsReplaced("1", "1"),
+			[]string{"spec.rollout.agents", "maxUnavailable and maxSurge are both more than 0", "set maxUnavailable to 0 to start new agents beside the old ones, or maxSurge to 0"}},
+		{"agents that end first and last, as shares", agentsReplaced("10%", "1%"), []string{"maxUnavailable and maxSurge are both more than 0"}},
+		{"a surge that is less than none", agentsReplaced("0", "-1"), []string{"spec.rollout.agents.maxSurge", "at least 0"}},
+		{"nodes without an agent in words", agentsReplaced("many", ""), []string{"spec.rollout.agents.maxUnavailable", "such as 25%"}},
 		{"a name too long to derive others from", func(n *v1alpha1.NetworkStack) {
 			n.Name = "a-name-that-is-longer-than-fifty-two-characters-is-refused"
 		}, []string{"metadata.name must have at most 52 characters"}},
@@ -145,6 +167,10 @@ func TestAdmissionAccepts(t *testing.T) {
 			o.CNI.MTU, o.CNI.MasqueradeExceptions = &mtu, []v1alpha1.CIDR{}
 			n.Spec.Overrides = []v1alpha1.ClusterOverride{o}
 		}},
+		{"agents that end first", agentsReplaced("25%", "")},
+		{"agents that end first, in so many words", agentsReplaced("1", "0")},
+		{"a surge", agentsReplaced("", "1")},
+		{"a surge, in so many words", agentsReplaced("0", "25%")},
 		{"a pre-release", func(n *v1alpha1.NetworkStack) { n.Spec.Version = "v1.2.3-rc.1" }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

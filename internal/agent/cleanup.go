@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/fairlead-io/fairlead/internal/agent/node"
+	"github.com/fairlead-io/fairlead/internal/agent/turn"
 	"github.com/fairlead-io/fairlead/internal/datapath"
 )
 
@@ -38,6 +39,16 @@ const cleanupRetry = 2 * time.Second
 // and stays so until the context ends: the operator waits for all nodes to be
 // ready before it uninstalls what runs this.
 func RunCleanup(ctx context.Context, cfg CleanupConfig, log *slog.Logger) error {
+	// An agent that runs would make anew what is removed.
+	hold, err := turn.Place(filepath.Join(cfg.HostRoot, cfg.RunDir)).Await(ctx)
+	if err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	defer hold.Release()
+	listening, err := listenHealth(ctx, cfg.HealthAddress)
+	if err != nil {
+		return err
+	}
 	var done atomic.Bool
 	mux := http.NewServeMux()
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -48,7 +59,7 @@ func RunCleanup(ctx context.Context, cfg CleanupConfig, log *slog.Logger) error 
 		fmt.Fprintln(w, "ok") //nolint:errcheck // the client left
 	})
 	served := make(chan error, 1)
-	go func() { served <- serveHTTP(ctx, cfg.HealthAddress, mux) }()
+	go func() { served <- serveHTTP(ctx, listening, mux) }()
 	for ctx.Err() == nil {
 		err := Cleanup(ctx, cfg, log)
 		if err == nil {

@@ -34,6 +34,7 @@ type Config struct {
 	CNIConfDir string
 
 	HealthAddress string // loopback host:port of health, status and metrics
+	StartedSocket string // unix socket, of the pod's own, that answers once the agent has started; empty: none
 
 	Uplink     string // device to other nodes; empty: the one with the node's address
 	Routing    datapath.Routing

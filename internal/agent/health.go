@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-io/fairlead/internal/agent/node"
 	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
 	agentsync "github.com/fairlead-io/fairlead/internal/agent/sync"
+	"github.com/fairlead-io/fairlead/internal/agent/turn"
 	"github.com/fairlead-io/fairlead/internal/version"
 )
 
@@ -64,6 +65,7 @@ type EndpointStatus struct {
 
 type healthServer struct {
 	name     string
+	place    turn.Place
 	manager  *endpoint.Manager
 	node     *node.Node
 	dp       *datapathHolder
@@ -72,13 +74,20 @@ type healthServer struct {
 	registry *prometheus.Registry
 }
 
-// serve answers /healthz (the process works), /readyz (pods can be connected),
-// /status and /metrics until the context ends.
-func (h *healthServer) serve(ctx context.Context, address string) error {
+// serve answers /healthz (the process works), /readyz (pods can be connected), /readyz/pod
+// (for the kubelet), /status and /metrics until the context ends.
+func (h *healthServer) serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }) //nolint:errcheck // the client left
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := h.manager.Status(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok") //nolint:errcheck // the client left
+	})
+	mux.HandleFunc("/readyz/pod", func(w http.ResponseWriter, _ *http.Request) {
+		if err := h.podReady(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -89,7 +98,22 @@ func (h *healthServer) serve(ctx context.Context, address string) error {
 	})
 	h.serveServices(mux)
 	mux.Handle("/metrics", promhttp.HandlerFor(h.registry, promhttp.HandlerOpts{}))
-	return serveHTTP(ctx, address, mux)
+	return serveHTTP(ctx, l, mux)
+}
+
+// podReady says why the agents' pods on this node are not ready, those of the agent that
+// serves and of one that stands by. One that stands by is the way out when this one does not
+// come to serve: the DaemonSet ends this one only for another that is ready.
+func (h *healthServer) podReady() error {
+	err := h.manager.Status()
+	if err == nil {
+		return nil
+	}
+	next, unknown := h.place.SomebodyStandsBy()
+	if next {
+		return nil
+	}
+	return errors.Join(err, unknown)
 }
 
 func (h *healthServer) status() Status {
@@ -118,13 +142,18 @@ func (h *healthServer) status() Status {
 	return s
 }
 
-// serveHTTP serves a handler on an address until the context ends.
-func serveHTTP(ctx context.Context, address string, handler http.Handler) error {
+// listenHealth opens the address of health, status and metrics.
+func listenHealth(ctx context.Context, address string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("health server: %w", err)
+		return nil, fmt.Errorf("health server: %w", err)
 	}
+	return l, nil
+}
+
+// serveHTTP serves a handler until the context ends.
+func serveHTTP(ctx context.Context, l net.Listener, handler http.Handler) error {
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -34,7 +35,8 @@ import (
 )
 
 // Run serves the node until the context ends. What it has brought into force
-// stays in force afterwards: pods keep their network while no agent runs.
+// stays in force afterwards: pods keep their network while no agent runs. While
+// another agent serves the node it stands by, and comes when that one has ended.
 func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) error {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -43,6 +45,29 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
+	started := &started{socket: cfg.StartedSocket}
+	defer started.close()
+	hold, err := cfg.place().Take()
+	if err == nil && hold == nil {
+		hold, err = standBy(ctx, cfg, opts, started, log)
+	}
+	if err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	defer hold.Release() // last of all: the next agent comes now
+	listening, err := listenAfter(ctx, cfg.HealthAddress)
+	if err != nil {
+		return err
+	}
+	defer listening.Close() //nolint:errcheck // the server has closed it
+	if err := started.say(); err != nil {
+		return err
+	}
+	return serve(ctx, cfg, opts, listening, kube, log)
+}
+
+// serve serves the node, which nobody else does, and health on a listener.
+func serve(ctx context.Context, cfg Config, opts datapath.Options, listening net.Listener, kube *rest.Config, log *slog.Logger) error {
 	if err := datapath.Probe(opts); err != nil {
 		sleep(ctx, restartDelay)
 		return fmt.Errorf("node %s cannot run Fairlead: %w", cfg.NodeName, err)
@@ -88,16 +113,16 @@ func Run(ctx context.Context, cfg Config, kube *rest.Config, log *slog.Logger) e
 		metrics.registry.MustRegister(serviceMetrics)
 	}
 	metrics.registry.MustRegister(announcedGauge(announcer))
-	listener, err := cniserver.Listen(cfg.Socket)
+	socket, err := cniserver.Listen(cfg.Socket)
 	if err != nil {
 		return err
 	}
 	cni := cniserver.New(manager, log, metrics.observeCNI)
-	health := &healthServer{manager: manager, node: nd, dp: dp, stream: stream, paths: paths, registry: metrics.registry, name: cfg.NodeName}
+	health := &healthServer{place: cfg.place(), manager: manager, node: nd, dp: dp, stream: stream, paths: paths, registry: metrics.registry, name: cfg.NodeName}
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return cni.Serve(ctx, listener) })
-	g.Go(func() error { return health.serve(ctx, cfg.HealthAddress) })
+	g.Go(func() error { return cni.Serve(ctx, socket) })
+	g.Go(func() error { return health.serve(ctx, listening) })
 	g.Go(func() error { return discovery.Watch(ctx, kube, cfg.Namespace, stream.SetAddresses) })
 	g.Go(func() error { return stream.Run(ctx) })
 	g.Go(func() error { return nd.Run(ctx) })

@@ -113,10 +113,14 @@ func TestHowAgentsAreReplaced(t *testing.T) {
 		fails  bool
 		inMode string
 	}{
-		{name: "shares", agent: map[string]any{"maxUnavailable": "25%", "maxSurge": int64(0), "minReadySeconds": int64(10)}, want: "minReadySeconds: 10\n  updateStrategy:\n    type: RollingUpdate\n    rollingUpdate:\n      maxUnavailable: 25%\n      maxSurge: 0\n", inMode: "run"},
+		{name: "shares", agent: map[string]any{"maxUnavailable": "25%", "maxSurge": int64(0), "minReadySeconds": int64(10)}, want: "minReadySeconds: 10\n  updateStrategy:\n    type: RollingUpdate\n    rollingUpdate:\n      # Kubernetes takes one of the two only.\n      maxUnavailable: 25%\n      maxSurge: 0\n", inMode: "run"},
 		{name: "a number", agent: map[string]any{"maxUnavailable": int64(3)}, want: "maxUnavailable: 3\n", inMode: "run"},
-		{name: "nodes that are cleaned do not wait", agent: map[string]any{"maxUnavailable": int64(3), "minReadySeconds": int64(10)}, want: "minReadySeconds: 0\n  updateStrategy:\n    type: RollingUpdate\n    rollingUpdate:\n      maxUnavailable: 100%\n", inMode: "cleanup"},
-		{name: "two agents on a node", agent: map[string]any{"maxSurge": int64(1)}, fails: true, inMode: "run"},
+		{name: "nodes that are cleaned do not wait", agent: map[string]any{"maxUnavailable": int64(3), "minReadySeconds": int64(10)}, want: "minReadySeconds: 0\n  updateStrategy:\n    type: RollingUpdate\n    rollingUpdate:\n      # Kubernetes takes one of the two only.\n      maxUnavailable: 100%\n", inMode: "cleanup"},
+		{name: "two agents on a node, which rules out a node without one", agent: map[string]any{"maxSurge": int64(1), "minReadySeconds": int64(10)}, want: "minReadySeconds: 10\n  updateStrategy:\n    type: RollingUpdate\n    rollingUpdate:\n      # Kubernetes takes one of the two only.\n      maxUnavailable: 0\n      maxSurge: 1\n", inMode: "run"},
+		{name: "two agents on a share of the nodes", agent: map[string]any{"maxSurge": "25%", "maxUnavailable": int64(1)}, want: "maxUnavailable: 0\n      maxSurge: 25%\n", inMode: "run"},
+		{name: "no share of the nodes", agent: map[string]any{"maxSurge": "0%", "maxUnavailable": int64(1)}, want: "maxUnavailable: 1\n      maxSurge: 0\n", inMode: "run"},
+		{name: "nodes are cleaned by nobody beside an agent", agent: map[string]any{"maxSurge": int64(1)}, want: "maxUnavailable: 100%\n      maxSurge: 0\n", inMode: "cleanup"},
+		{name: "a surge that is none", agent: map[string]any{"maxSurge": int64(-1)}, fails: true, inMode: "run"},
 		{name: "none may be replaced", agent: map[string]any{"maxUnavailable": int64(0)}, fails: true, inMode: "run"},
 	} {
 		t.Run(v.name, func(t *testing.T) {

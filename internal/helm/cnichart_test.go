@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -68,5 +69,47 @@ func TestServicesAreBalancedOnlyWhenEnabled(t *testing.T) {
 				t.Errorf("the cgroups are mounted: %t, and a volume: %t", mounted, there)
 			}
 		})
+	}
+}
+
+// TestTwoAgentsFitOnANode: a pod that is there for a while beside another asks the node for
+// nothing that there is once, and its own agent whether it has started. The template does not
+// know of a surge, so that allowing one restarts no agent.
+func TestTwoAgentsFitOnANode(t *testing.T) {
+	c, err := Load(os.DirFS(filepath.Join("..", "..", "charts")), "cni")
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := func(agent map[string]any) corev1.PodSpec {
+		files, err := c.Render("r", "fairlead-system", map[string]any{
+			"clusterName": "alpha", "apiServer": map[string]any{"host": "192.0.2.1"}, "agent": agent,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return each[appsv1.DaemonSet](t, files["agent.yaml"], "DaemonSet")[0].Spec.Template.Spec
+	}
+	pod := template(map[string]any{"maxSurge": int64(1)})
+	if d := cmp.Diff(template(map[string]any{"maxSurge": int64(0)}), pod); d != "" {
+		t.Errorf("a surge changes the template, and restarts agents:\n%s", d)
+	}
+	a := pod.Containers[0]
+	for _, one := range slices.Concat(pod.InitContainers, pod.Containers) {
+		if len(one.Ports) > 0 { // with hostNetwork they are ports of the node
+			t.Errorf("container %s has ports of the node: %v", one.Name, one.Ports)
+		}
+	}
+	if a.StartupProbe == nil || a.StartupProbe.Exec == nil || len(a.StartupProbe.Exec.Command) != 3 {
+		t.Fatalf("its start is asked for by %v", a.StartupProbe)
+	}
+	socket := a.StartupProbe.Exec.Command[2]
+	if !slices.Contains(a.Args, "--started-socket="+socket) {
+		t.Errorf("%s is asked for, and the agent gets %q", socket, a.Args)
+	}
+	own := slices.ContainsFunc(a.VolumeMounts, func(m corev1.VolumeMount) bool {
+		return m.MountPath == filepath.Dir(socket) && slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name && v.EmptyDir != nil })
+	})
+	if !own {
+		t.Errorf("%s is in no folder of the pod's own", socket)
 	}
 }

@@ -94,20 +94,25 @@ func Values(spec *v1alpha1.ClusterStackSpec, facts Facts, image Image, mode Mode
 // defaultMinReadySeconds is how long a new agent is ready before the next node follows.
 const defaultMinReadySeconds = 10
 
-// agentValues say how agents are replaced. At least one must be allowed to be away, or none
-// ever would be replaced.
+// agentValues say how agents are replaced: with a surge, or without an agent for a while.
+// The chart has the defaults, of which one is that a node at least may be without.
 func agentValues(u v1alpha1.AgentUpdateSpec) map[string]any {
 	out := map[string]any{"minReadySeconds": int64(defaultMinReadySeconds)}
 	if u.MinReadySeconds != nil {
 		out["minReadySeconds"] = int64(*u.MinReadySeconds)
 	}
-	if u.MaxUnavailable != nil {
+	if u.MaxUnavailable != nil && !Surges(u) {
 		out["maxUnavailable"] = amountValue(u.MaxUnavailable)
 	}
 	if u.MaxSurge != nil {
 		out["maxSurge"] = amountValue(u.MaxSurge)
 	}
 	return out
+}
+
+// Surges says whether new agents start beside the old ones.
+func Surges(u v1alpha1.AgentUpdateSpec) bool {
+	return u.MaxSurge != nil && atLeast(u.MaxSurge, "", 100) > 0
 }
 
 // amountValue is an amount as a chart's value.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 )
@@ -87,6 +88,29 @@ func TestValues(t *testing.T) {
 				}
 			case !errors.As(err, &fe) || fe.Reason != c.reason || !strings.Contains(fe.Message, c.words):
 				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestHowAgentsAreReplacedBecomesValues(t *testing.T) {
+	number := func(n int32) *intstr.IntOrString { v := intstr.FromInt32(n); return &v }
+	percent := func(s string) *intstr.IntOrString { v := intstr.FromString(s); return &v }
+	long := int32(60)
+	for name, c := range map[string]struct {
+		spec v1alpha1.AgentUpdateSpec
+		want map[string]any
+	}{
+		"nothing said":              {v1alpha1.AgentUpdateSpec{}, map[string]any{"minReadySeconds": int64(10)}},
+		"nodes without an agent":    {v1alpha1.AgentUpdateSpec{MaxUnavailable: percent("25%"), MinReadySeconds: &long}, map[string]any{"minReadySeconds": int64(60), "maxUnavailable": "25%"}},
+		"a surge":                   {v1alpha1.AgentUpdateSpec{MaxSurge: number(2)}, map[string]any{"minReadySeconds": int64(10), "maxSurge": int64(2)}},
+		"a surge, in so many words": {v1alpha1.AgentUpdateSpec{MaxSurge: percent("1%"), MaxUnavailable: number(0)}, map[string]any{"minReadySeconds": int64(10), "maxSurge": "1%"}},
+		"no surge":                  {v1alpha1.AgentUpdateSpec{MaxSurge: number(0), MaxUnavailable: number(3)}, map[string]any{"minReadySeconds": int64(10), "maxSurge": int64(0), "maxUnavailable": int64(3)}},
+		"no surge, said as a share": {v1alpha1.AgentUpdateSpec{MaxSurge: percent("0%"), MaxUnavailable: number(3)}, map[string]any{"minReadySeconds": int64(10), "maxSurge": "0%", "maxUnavailable": int64(3)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if d := cmp.Diff(c.want, agentValues(c.spec)); d != "" {
+				t.Error(d)
 			}
 		})
 	}

@@ -120,6 +120,7 @@ func TestImportRules(t *testing.T) {
 			{[]string{"internal/datapath"}, []string{"internal/agent", "internal/state", "internal/serve"}, "the datapath takes plain values"},
 			{[]string{"internal/agent"}, []string{"bpf", "internal/serve", "internal/model", "internal/stack"}, "the agent reaches programs through internal/datapath, and the controller by the protocol"},
 			{[]string{"internal/stack", "internal/model", "internal/addresspool", "internal/agent/ipam"}, []string{"internal/helm", "internal/gate", "internal/fleet", "internal/datapath", "internal/serve"}, "pure packages take and return values"},
+			{[]string{"internal/agent/turn"}, []string{"internal", "api"}, "whose turn it is does not depend on what is done in it"},
 			{[]string{"internal/probe"}, []string{"internal/gate", "internal/datapath", "internal/serve", "internal/fleet"}, "probes measure: they are pods as any, and judge nothing"},
 			{[]string{"internal/gate"}, []string{"internal/agent", "internal/probe/prober", "internal/fleet", "internal/helm", "internal/datapath"}, "the gate reads reports and judges them"},
 			{[]string{"controllers", "internal/stack", "internal/fleet", "internal/release", "internal/agent", "internal/notify", "internal/fleetmetrics"}, []string{"internal/cli"}, "what runs in clusters knows nothing of how people ask"},

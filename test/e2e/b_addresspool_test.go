@@ -120,11 +120,11 @@ func TestBAnAddressIsAnnounced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signal(t, first, "-STOP", "^/fairlead-agent") // one that is killed is back before anybody misses it
+	signal(t, first, "-STOP", "^/fairlead-agent --") // one that is killed is back before anybody misses it
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		lab.Exec(ctx, first, "pkill", "-CONT", "-f", "^/fairlead-agent") //nolint:errcheck // it was sent before, if all went well
+		lab.Exec(ctx, first, "pkill", "-CONT", "-f", "^/fairlead-agent --") //nolint:errcheck // it was sent before, if all went well
 	})
 	began := time.Now()
 	eventually(t, 20*time.Second, "another node announces "+addresses[0], func(ctx context.Context) error {
@@ -135,7 +135,7 @@ func TestBAnAddressIsAnnounced(t *testing.T) {
 		return err
 	})
 	t.Logf("another node announces %s after %v", addresses[0], time.Since(began).Round(time.Millisecond))
-	signal(t, first, "-CONT", "^/fairlead-agent")
+	signal(t, first, "-CONT", "^/fairlead-agent --")
 	eventually(t, 20*time.Second, first+" announces "+addresses[0]+" again", func(ctx context.Context) error {
 		now, err := announcer(ctx, cluster, addresses[0])
 		if err == nil && now != first {

@@ -63,7 +63,7 @@ func TestBKilled(t *testing.T) {
 		nodes     []string
 		pattern   string
 	}{
-		{"every agent of a cluster", "agent", alpha, nodes, "^/fairlead-agent"},
+		{"every agent of a cluster", "agent", alpha, nodes, "^/fairlead-agent --"},
 		{"both controllers", "controller", alpha, nodes, "^/fairlead controller"},
 		{"the operator", "operator", testkit.Hub, nodesOf(t, testkit.Hub), "^/fairlead operator"},
 	} {

@@ -74,7 +74,7 @@ func TestBManyServices(t *testing.T) {
 	loads := startRequests(t, alpha, webClients(t, alpha, ends), 1000, "new")
 	for range 2 {
 		for _, n := range nodes {
-			kill(t, n, "^/fairlead-agent")
+			kill(t, n, "^/fairlead-agent --")
 		}
 		allHeld("killed")
 	}

@@ -83,7 +83,7 @@ func TestBAgentsKilledUnderLoad(t *testing.T) {
 	losesNothing(t, alpha, ends, func(await func(...string)) {
 		for range 2 {
 			for _, n := range nodes {
-				kill(t, n, "^/fairlead-agent")
+				kill(t, n, "^/fairlead-agent --")
 			}
 			await()
 			for _, n := range nodes {
@@ -101,14 +101,14 @@ func TestBAgentsKilledUnderLoad(t *testing.T) {
 // timedKill kills a node's agent and prints, in milliseconds, the time from there until
 // another one serves, and how much of it that one has lived.
 const timedKill = `set -e
-old=$(pgrep -f '^/fairlead-agent')
+old=$(pgrep -f '^/fairlead-agent --')
 began=$(date +%s%3N)
 kill -9 $old
 while [ -e /proc/$old ]; do sleep 0.01; done
 until curl -sf -m 1 -o /dev/null http://127.0.0.1:9442/readyz; do sleep 0.01; done
 ended=$(date +%s%3N)
 up=$(cut -d' ' -f1 /proc/uptime | tr -d .)
-born=$(sed 's/.*) //' /proc/$(pgrep -f '^/fairlead-agent')/stat | cut -d' ' -f20)
+born=$(sed 's/.*) //' /proc/$(pgrep -f '^/fairlead-agent --')/stat | cut -d' ' -f20)
 echo $((ended-began)) $(((up-born)*10))`
 
 // TestBARestartIsQuick: an agent that is killed on a node full of pods serves them all

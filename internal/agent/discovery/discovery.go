@@ -37,7 +37,7 @@ func Watch(ctx context.Context, cfg *rest.Config, namespace string, found func([
 		return err
 	}
 	update := func(obj any) {
-		if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
+		if slice, ok := obj.(*discoveryv1.EndpointSlice); ok && ctx.Err() == nil {
 			if addresses := Addresses(slice); len(addresses) > 0 {
 				found(addresses)
 			}
@@ -51,7 +51,7 @@ func Watch(ctx context.Context, cfg *rest.Config, namespace string, found func([
 			UpdateFunc: func(_, obj any) { update(obj) },
 		},
 	})
-	informer.RunWithContext(ctx)
+	kube.Run(ctx, informer)
 	return nil
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kube makes clients of the API server that know one kind: the clientset of all kinds
-// would be half of the agent's memory.
+// Package kube makes clients of the API server that know one kind, and runs what watches it:
+// the clientset of all kinds would be half of the agent's memory.
 package kube
 
 import (
+	"context"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 )
 
 // Client returns a client for the kinds of these objects, an object and its list as a rule.
@@ -32,4 +34,16 @@ func Client(cfg *rest.Config, version schema.GroupVersion, kinds ...runtime.Obje
 		return nil, fmt.Errorf("client of the API server for %s: %w", version, err)
 	}
 	return client, nil
+}
+
+// Run runs an informer until the context ends. It does not wait for the informer itself,
+// which, while no API server answers, sits out a pause of up to 30 s first: an agent that is
+// told to end has another one waiting.
+func Run(ctx context.Context, informer cache.Controller) {
+	ended := make(chan struct{})
+	go func() { defer close(ended); informer.RunWithContext(ctx) }()
+	select {
+	case <-ctx.Done():
+	case <-ended:
+	}
 }

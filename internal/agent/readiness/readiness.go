@@ -108,7 +108,7 @@ func (c Config) watch(ctx context.Context) error {
 	})
 	watching, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
-	go func() { defer close(ended); informer.RunWithContext(watching) }()
+	go func() { defer close(ended); kube.Run(watching, informer) }()
 	go func() {
 		if holds(watching, c.Settle, c.Connected) {
 			c.Log.Info("a controller answers again; what it says of pods holds")

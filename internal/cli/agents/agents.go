@@ -8,6 +8,7 @@
 package agents
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,10 +76,11 @@ func Ask(ctx context.Context, cfg *rest.Config, opts Options, path string) ([]An
 		return nil, fmt.Errorf("namespace %s has no agent%s: is Fairlead installed on this cluster, and is --namespace right?",
 			opts.Namespace, onNode(opts.Node))
 	}
-	answers := make([]Answer, len(pods.Items))
+	asked := onePerNode(pods.Items)
+	answers := make([]Answer, len(asked))
 	var group sync.WaitGroup
 	turns := make(chan struct{}, atOnce)
-	for i, pod := range pods.Items {
+	for i, pod := range asked {
 		group.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
@@ -91,6 +93,29 @@ func Ask(ctx context.Context, cfg *rest.Config, opts Options, path string) ([]An
 	group.Wait()
 	slices.SortFunc(answers, func(a, b Answer) int { return strings.Compare(a.Node, b.Node) })
 	return answers, nil
+}
+
+// onePerNode picks a pod of each node, sorted by node. While agents are replaced a node may
+// have two: they are in one network, and the agent that serves answers by either. A pod that
+// runs, and is not about to end, is the one to ask; of two such the older, which has a
+// surge's serving agent.
+func onePerNode(pods []corev1.Pod) []corev1.Pod {
+	last := func(p corev1.Pod) int {
+		rank := 0
+		if p.Status.Phase != corev1.PodRunning {
+			rank += 2
+		}
+		if p.DeletionTimestamp != nil {
+			rank++
+		}
+		return rank
+	}
+	pods = slices.Clone(pods)
+	slices.SortFunc(pods, func(a, b corev1.Pod) int {
+		return cmp.Or(strings.Compare(a.Spec.NodeName, b.Spec.NodeName), cmp.Compare(last(a), last(b)),
+			a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
+	})
+	return slices.CompactFunc(pods, func(a, b corev1.Pod) bool { return a.Spec.NodeName == b.Spec.NodeName })
 }
 
 func onNode(name string) string {

@@ -90,6 +90,20 @@ func (s Sizes) of(name string) uint32 {
 // size than ours is replaced by an empty one: programs go on with the old one until they
 // are replaced, and the caller fills the new one.
 func OpenMaps(pins Pins, sizes Sizes, log *slog.Logger) (*Maps, error) {
+	m, err := makeMaps(sizes, func(m *Maps, name string, spec *ebpf.MapSpec) error { return m.open(pins, name, spec, log) })
+	if err != nil {
+		return nil, err
+	}
+	m.Endpoints, m.Ranges, m.Peers = m.byName["fl_endpoints"], m.byName["fl_ranges"], m.byName["fl_peers"]
+	m.ViaStack, m.Metrics = m.byName["fl_via_stack"], m.byName["fl_metrics"]
+	m.Frontends, m.Pools, m.Slots, m.Backends = m.byName["fl_frontends"], m.byName["fl_pools"], m.byName["fl_slots"], m.byName["fl_backends"]
+	m.SourceRanges, m.NodeAddresses, m.Gone = m.byName["fl_src_ranges"], m.byName["fl_node_addrs"], m.byName["fl_gone"]
+	m.Connections, m.State, m.FlowEvents = m.byName["fl_connections"], m.byName["fl_state"], m.byName["fl_flow_events"]
+	return m, m.seed()
+}
+
+// makeMaps makes the maps of all programs, each once.
+func makeMaps(sizes Sizes, one func(m *Maps, name string, spec *ebpf.MapSpec) error) (*Maps, error) {
 	m := &Maps{byName: map[string]*ebpf.Map{}}
 	for _, p := range bpf.Programs() {
 		spec, err := p.Load()
@@ -103,17 +117,12 @@ func OpenMaps(pins Pins, sizes Sizes, log *slog.Logger) (*Maps, error) {
 			if n := sizes.of(name); n != 0 {
 				ms.MaxEntries = n
 			}
-			if err := m.open(pins, name, ms, log); err != nil {
+			if err := one(m, name, ms); err != nil {
 				return nil, errors.Join(err, m.Close())
 			}
 		}
 	}
-	m.Endpoints, m.Ranges, m.Peers = m.byName["fl_endpoints"], m.byName["fl_ranges"], m.byName["fl_peers"]
-	m.ViaStack, m.Metrics = m.byName["fl_via_stack"], m.byName["fl_metrics"]
-	m.Frontends, m.Pools, m.Slots, m.Backends = m.byName["fl_frontends"], m.byName["fl_pools"], m.byName["fl_slots"], m.byName["fl_backends"]
-	m.SourceRanges, m.NodeAddresses, m.Gone = m.byName["fl_src_ranges"], m.byName["fl_node_addrs"], m.byName["fl_gone"]
-	m.Connections, m.State, m.FlowEvents = m.byName["fl_connections"], m.byName["fl_state"], m.byName["fl_flow_events"]
-	return m, m.seed()
+	return m, nil
 }
 
 // open opens or makes one map.
