@@ -57,6 +57,7 @@ type Options struct {
 type Fleet struct {
 	cache   clustercache.ClusterCache
 	secrets client.Reader
+	renewed renewals
 }
 
 // Setup adds the connections to a manager; they end with ctx. The manager's scheme must have every
@@ -178,7 +179,7 @@ type Starter interface {
 // connection. The error is a *Problem when the connection was lost.
 func (f *Fleet) Watch(ctx context.Context, cluster client.ObjectKey, c Starter, request reconcile.Request, w Watch) error {
 	err := f.cache.Watch(ctx, cluster, clustercache.NewWatcher(clustercache.WatcherOptions{
-		Name:    w.Name,
+		Name:    f.renewed.name(cluster, w),
 		Watcher: c,
 		Kind:    w.Object,
 		EventHandler: handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {

@@ -99,6 +99,7 @@ type illStory struct {
 // once they are well they must follow without anybody's help.
 func TestIllServers(t *testing.T) {
 	s := &illStory{simStory: beginSim(t, "", clustersOf("FAIRLEAD_SCALE_ILL_CLUSTERS", 100, 20))}
+	s.deadline = max(s.deadline, 5*time.Minute) // backoff is up to a minute
 	s.began, s.before = make([]atomic.Pointer[time.Time], len(ailments)), make([]front.Counts, len(ailments))
 	others := func(i int) bool { return i >= len(ailments) }
 	s.start()
