@@ -89,6 +89,9 @@ func (v view) body(contentType string, raw []byte, own bool) ([]byte, error) {
 	if len(raw) == 0 {
 		return raw, nil
 	}
+	if contentType == "" {
+		contentType = "application/json" // as the API server takes it
+	}
 	kind, _, err := mime.ParseMediaType(contentType)
 	if err != nil {
 		return nil, fmt.Errorf("content type %q: %w", contentType, err)

@@ -55,6 +55,7 @@ func TestWhatIsWritten(t *testing.T) {
 		{"who gets which rights", "application/json", `{"roleRef":{"kind":"ClusterRole","name":"r"},"subjects":[{"name":"s","namespace":"n"}]}`, false,
 			`{"roleRef":{"kind":"ClusterRole","name":"r-in-c0007"},"subjects":[{"name":"s","namespace":"n-in-c0007"}]}`},
 		{"a Role is of the namespace", "application/json", `{"roleRef":{"kind":"Role","name":"r"}}`, false, `{"roleRef":{"kind":"Role","name":"r"}}`},
+		{"of no kind that is said", "", `{"metadata":{"namespace":"n"}}`, false, `{"metadata":{"namespace":"n-in-c0007"}}`},
 		{"nothing", "", "", false, ""},
 		{"protobuf", "application/vnd.kubernetes.protobuf", "k8s\x00", false, "refused"},
 		{"no object", "application/json", "[]", false, "refused"},
