@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/go-logr/logr"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // build builds a program of this repository, once for all tests.
@@ -36,6 +39,7 @@ var build = func() func(source string) (string, error) {
 var programs string
 
 func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard()) // of the played controllers' caches
 	var err error
 	if programs, err = os.MkdirTemp("", "fairlead-scale-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
