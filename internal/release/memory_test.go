@@ -2,7 +2,10 @@
 
 package release
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 // TestAnAPIServerThatBeginsAnew says so once, and nothing that was known of it counts.
 func TestAnAPIServerThatBeginsAnew(t *testing.T) {
@@ -28,4 +31,19 @@ func TestAnAPIServerThatBeginsAnew(t *testing.T) {
 	if m.version != "" || m.release.Name != "" {
 		t.Errorf("it is still known that %+v is of version %s", m.release, m.version)
 	}
+}
+
+// TestAClusterThatLostItsObjectsIsInstalledAnew is one whose API server was given an empty
+// etcd while the operator ran: marks and records that it remembers are of objects that were.
+func TestAClusterThatLostItsObjectsIsInstalledAnew(t *testing.T) {
+	s := begin(t)
+	s.settle()
+	s.memory.at *= 1000 // as if a lot had been written before
+	wipe(t)
+	if _, _, err := s.step(); !errors.Is(err, ErrRewound) {
+		t.Fatalf("the cluster has begun anew, and a look at it says %v", err)
+	}
+	s.expect(Absent, Install)
+	s.agentsHave(0)
+	s.expect(Current, None)
 }

@@ -76,7 +76,7 @@ var ailments = []ailment{
 			s.front.Fall(i, front.Slow(2*time.Second))
 			begun()
 		},
-		most: 20,
+		most: 2,
 	},
 	{
 		name: "lost_etcd",
@@ -87,7 +87,7 @@ var ailments = []ailment{
 				begun()
 			}, well))
 		},
-		most: 20,
+		most: 2,
 	},
 }
 
