@@ -144,7 +144,7 @@ func (s *illStory) illFor() time.Duration {
 		return d
 	}
 	if testing.Short() {
-		return 20 * time.Second
+		return 10 * time.Second
 	}
 	return 2 * time.Minute
 }
