@@ -47,7 +47,7 @@ func newOperatorCommand() *cobra.Command {
 	f.StringVar(&c.ChartDir, "chart-dir", "", "folder with cni charts of other versions, packaged (.tgz) or as folders (default: the operator's own chart only)")
 	f.IntVar(&c.StackConcurrency, "stack-concurrency", 4, "NetworkStacks worked on at a time")
 	f.IntVar(&c.ClusterConcurrency, "cluster-concurrency", 16, "clusters worked on at a time")
-	f.IntVar(&c.Connectors, "connectors", 32, "clusters connected to at a time")
+	f.IntVar(&c.Connectors, "connectors", 32, "clusters connected to at a time; one that does not answer within a second does not count")
 	f.DurationVar(&c.ReconnectInterval, "reconnect-interval", 10*time.Second, "time between two attempts to connect to a cluster that is away")
 	f.StringVar(&c.Events.Sink, "cloudevents-sink", "", "URL that CloudEvents of rollouts are sent to (default: none are)")
 	f.StringVar(&c.Events.BearerFile, "cloudevents-bearer-file", "", "file with the token that the sink asks for")

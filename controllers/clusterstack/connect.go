@@ -4,7 +4,6 @@ package clusterstack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -95,24 +94,17 @@ func (r *Reconciler) connect(ctx context.Context, s *scope) error {
 			"there is no Cluster %s/%s; this ClusterStack goes with it", s.cs.Namespace, s.cs.Spec.ClusterName)}
 	}
 	conn, err := r.Fleet.Connect(ctx, s.cluster)
-	if problem := (*fleet.Problem)(nil); errors.As(err, &problem) && problem.Recheck > 0 {
-		s.lookAgain(problem.Recheck)
-	}
 	if err != nil {
 		return err
 	}
 	s.conn = conn
-	for _, w := range []fleet.Watch{
-		{Name: "namespace", Object: &corev1.Namespace{}},
-		{Name: "ca-secret", Object: &corev1.Secret{}},
-		{Name: "trust-configmap", Object: &corev1.ConfigMap{}},
-		{Name: "agent-and-kube-proxy-daemonsets", Object: &appsv1.DaemonSet{}},
-		{Name: "controller-deployment", Object: &appsv1.Deployment{}},
-		{Name: "nodes", Object: &corev1.Node{}, Predicates: []predicate.Predicate{environmentChanged()}},
-	} {
-		if err := r.watch(ctx, s, w); err != nil {
+	for _, o := range []client.Object{&corev1.Namespace{}, &corev1.Secret{}, &corev1.ConfigMap{}, &appsv1.DaemonSet{}, &appsv1.Deployment{}} {
+		if err := r.watch(s, o); err != nil {
 			return err
 		}
+	}
+	if err := r.watch(s, &corev1.Node{}, environmentChanged()); err != nil {
+		return err
 	}
 	s.set(v1alpha1.ConditionConnected, true, v1alpha1.ReasonConnected, "the API server at "+conn.Server+" answers")
 	return nil
@@ -122,22 +114,13 @@ func (r *Reconciler) connect(ctx context.Context, s *scope) error {
 // begun anew, and ends the reconcile.
 func (r *Reconciler) renew(ctx context.Context, s *scope, why error) error {
 	ctrl.LoggerFrom(ctx).Info("The cluster has begun anew: everything of it is read again", "why", why.Error())
-	if err := r.Fleet.Renew(ctx, client.ObjectKeyFromObject(s.cluster)); err != nil {
-		return err
-	}
+	r.Fleet.Renew(client.ObjectKeyFromObject(s.cluster))
 	r.probes.Delete(client.ObjectKeyFromObject(s.cs))
-	s.lookAgain(catchUp)
 	return s.stop(v1alpha1.ConditionConnected, v1alpha1.ReasonConnecting, fmt.Sprintf("the cluster at %s is read anew: %s", s.conn.Server, why))
 }
 
-// watchNodeNetworks starts the watch on NodeNetworks, once their CRD is there. Its
-// name holds the ClusterStack's UID, for it is stopped at the end of an uninstall
-// and must be started anew after it.
-func (r *Reconciler) watchNodeNetworks(ctx context.Context, s *scope) error {
-	return r.watch(ctx, s, fleet.Watch{Name: "nodenetworks-" + string(s.cs.UID), Object: &v1alpha1.NodeNetwork{}})
-}
-
-func (r *Reconciler) watch(ctx context.Context, s *scope, w fleet.Watch) error {
-	key := client.ObjectKeyFromObject(s.cluster)
-	return r.Fleet.Watch(ctx, key, r.controller, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(s.cs)}, w)
+// watch has the ClusterStack looked at whenever an object of a kind changes in its cluster.
+func (r *Reconciler) watch(s *scope, o client.Object, predicates ...predicate.Predicate) error {
+	request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(s.cs)}
+	return r.Fleet.Watch(client.ObjectKeyFromObject(s.cluster), request, o, predicates...)
 }

@@ -69,7 +69,6 @@ type Reconciler struct {
 	// Concurrency is the number of clusters worked on at a time; 0 means 16.
 	Concurrency int
 
-	controller controller.Controller
 	// probes are the *running of clusters that are being changed, by key.
 	probes sync.Map
 	// memories is what was learned of each cluster's release.
@@ -84,19 +83,17 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.NewProbes == nil {
 		r.NewProbes = NewProbes
 	}
-	c, err := ctrl.NewControllerManagedBy(mgr).
+	return ctrl.NewControllerManagedBy(mgr).
 		Named("clusterstack").
 		For(&v1alpha1.ClusterStack{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&clusterv1.Cluster{}, handler.EnqueueRequestsFromMapFunc(sameName), builder.WithPredicates(clusterChanged())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(clusterOfKubeconfig), builder.WithPredicates(contentChanged())).
-		WatchesRawSource(r.Fleet.Source("clusterstack", requestFor)).
+		WatchesRawSource(r.Fleet.Source(requestFor)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: r.Concurrency,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryLast),
 		}).
-		Build(r)
-	r.controller = c
-	return err
+		Complete(r)
 }
 
 // A ClusterStack has the name of its Cluster.

@@ -21,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
-	"github.com/fairlead-io/fairlead/internal/fleet"
 	"github.com/fairlead-io/fairlead/internal/objects"
 	"github.com/fairlead-io/fairlead/internal/release"
 )
@@ -30,8 +29,8 @@ import (
 const maxDrift = 5
 
 // driftKinds are the kinds of the release, beside its workloads, that are watched for what
-// others do to them: their metadata only, and of our objects only. The six watches take about
-// 1 MiB of the operator's memory a cluster (test/scale), no request while nothing changes, and
+// others do to them: their metadata only, and of our objects only. The six watches take
+// little of the operator's memory (internal/fleet), no request while nothing changes, and
 // a change is put right within a second. Asking for the kinds instead, every half minute, would
 // be 720 requests an hour and cluster, and six of them in every reconcile.
 var driftKinds = []struct {
@@ -66,16 +65,16 @@ func cacheDriftKinds(to map[client.Object]ctrlcache.ByObject) {
 }
 
 // watchForDrift starts the watches on driftKinds.
-func (r *Reconciler) watchForDrift(ctx context.Context, s *scope) error {
+func (r *Reconciler) watchForDrift(s *scope) error {
 	for _, k := range driftKinds {
-		if err := r.watch(ctx, s, fleet.Watch{Name: "drift-" + k.kind.Kind, Object: metadataOf(k.kind)}); err != nil {
+		if err := r.watch(s, metadataOf(k.kind)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// look says what the informers of the cluster know of an object of the release.
+// look says what is held of an object of the release.
 func (s *scope) look(ctx context.Context, ref release.Ref) (mark string, watched bool, err error) {
 	var o client.Object
 	switch {

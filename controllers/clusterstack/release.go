@@ -23,7 +23,7 @@ func (r *Reconciler) observeRelease(ctx context.Context, s *scope) (due release.
 	if target, err = r.target(ctx, s, stack.ModeRun); err != nil {
 		return release.None, "", nil, s.refuse(err)
 	}
-	if err := r.watchForDrift(ctx, s); err != nil {
+	if err := r.watchForDrift(s); err != nil {
 		return release.None, "", nil, err
 	}
 	target.Look, target.Blank = s.look, s.blank

@@ -45,7 +45,7 @@ type verdict struct {
 
 // observeRollout reads what runs in the cluster and reports it.
 func (r *Reconciler) observeRollout(ctx context.Context, s *scope) error {
-	if err := r.watchNodeNetworks(ctx, s); err != nil {
+	if err := r.watch(s, &v1alpha1.NodeNetwork{}); err != nil {
 		return err
 	}
 	o := rollout{version: s.cs.Spec.Version, agents: &appsv1.DaemonSet{}, controller: &appsv1.Deployment{}, networks: map[string]*v1alpha1.NodeNetwork{}}

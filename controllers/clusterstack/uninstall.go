@@ -202,7 +202,7 @@ func (r *Reconciler) removeObjects(ctx context.Context, s *scope) (bool, error) 
 		return false, err
 	}
 	key := client.ObjectKeyFromObject(s.cluster)
-	if err := r.Fleet.Forget(ctx, key, "forget-nodenetworks-"+string(s.cs.UID), &v1alpha1.NodeNetwork{}); err != nil {
+	if err := r.Fleet.Forget(key, &v1alpha1.NodeNetwork{}); err != nil {
 		return false, err
 	}
 	gone, err := target.RemoveCRDs(ctx)

@@ -4,48 +4,43 @@ package fleet
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
-	"sigs.k8s.io/cluster-api/controllers/clustercache"
-	ctrl "sigs.k8s.io/controller-runtime"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
-
-	"github.com/fairlead-io/fairlead/internal/version"
 )
 
 const (
-	// probeInterval is the time between two probes of a connected cluster; the cache's own.
-	probeInterval = 10 * time.Second
 	// defaultRetry is the time between two attempts to connect to a cluster.
 	defaultRetry = 10 * time.Second
-	// reportProbeFailureAfter is how long a connected cluster may leave probes
-	// unanswered before it is reported.
-	reportProbeFailureAfter = 20 * time.Second
-	// defaultConnectors is the number of clusters that are connected to at a time. A
-	// cluster that accepts connections and never answers holds one for seconds.
+	// settle is how long a watched cluster gets after an event: what follows it is looked at
+	// with it.
+	settle = 200 * time.Millisecond
+	// defaultConnectors is the number of clusters that are connected to at a time.
 	defaultConnectors = 32
-	// qps and burst bound the requests to one cluster.
-	qps   = 50
-	burst = 100
 )
 
 // Options configure a Fleet.
 type Options struct {
 	// Retry is the time between two attempts to connect; 0 means 10 seconds.
 	Retry time.Duration
-	// Connectors is the number of clusters connected to at a time; 0 means 32.
+	// Connectors is the number of clusters connected to at a time; 0 means 32. One that does
+	// not answer within a second does not count.
 	Connectors int
 	// Cached restricts what the caches of each cluster hold of a kind.
 	Cached map[client.Object]ctrlcache.ByObject
@@ -55,9 +50,21 @@ type Options struct {
 
 // Fleet holds the connections to all clusters.
 type Fleet struct {
-	cache   clustercache.ClusterCache
 	secrets client.Reader
-	renewed renewals
+	scheme  *runtime.Scheme
+	codecs  *codecs
+	cached  map[kindKey]ctrlcache.ByObject
+	retry   time.Duration
+	// slots has a place for each connection that may be made at a time.
+	slots chan struct{}
+	log   logr.Logger
+	// ctx is the one of Setup.
+	ctx context.Context //nolint:containedctx // connections end with it
+
+	mu      sync.Mutex
+	links   map[client.ObjectKey]*link
+	queue   workqueue.TypedRateLimitingInterface[reconcile.Request]
+	request func(cluster client.ObjectKey) []reconcile.Request
 }
 
 // Setup adds the connections to a manager; they end with ctx. The manager's scheme must have every
@@ -69,33 +76,29 @@ func Setup(ctx context.Context, mgr manager.Manager, o Options) (*Fleet, error) 
 	if o.Connectors == 0 {
 		o.Connectors = defaultConnectors
 	}
-	cache, err := clustercache.SetupWithManager(ctx, mgr, clustercache.Options{
-		SecretClient: mgr.GetClient(),
-		Cache:        clustercache.CacheOptions{ByObject: o.Cached, DefaultTransform: ctrlcache.TransformStripManagedFields()},
-		Client: clustercache.ClientOptions{
-			UserAgent: "fairlead-operator/" + version.Version,
-			QPS:       qps, Burst: burst,
-		},
-	}, controller.Options{MaxConcurrentReconciles: o.Connectors, SkipNameValidation: &o.SkipNameValidation})
-	if err != nil {
-		return nil, fmt.Errorf("setting the cluster cache up: %w", err)
+	f := &Fleet{
+		secrets: mgr.GetClient(), scheme: mgr.GetScheme(), retry: o.Retry, slots: make(chan struct{}, o.Connectors),
+		log: mgr.GetLogger().WithName("fleet"), ctx: ctx, links: map[client.ObjectKey]*link{},
 	}
-	// Its own interval of 30 s is a long time for a person who just corrected a
-	// kubeconfig. Set before anything runs.
-	if t, ok := cache.(interface{ SetConnectionCreationRetryInterval(time.Duration) }); ok {
-		t.SetConnectionCreationRetryInterval(o.Retry)
+	var err error
+	if f.codecs, err = newCodecs(f.scheme); err != nil {
+		return nil, err
 	}
-	// The clusters' caches have a context of their own, which nothing else ends.
-	if c, ok := cache.(interface{ Shutdown() }); ok {
-		context.AfterFunc(ctx, c.Shutdown)
+	if f.cached, err = restrictions(o.Cached, f.scheme); err != nil {
+		return nil, err
 	}
-	return &Fleet{cache: cache, secrets: mgr.GetClient()}, nil
+	l := &linker{clusters: mgr.GetClient(), fleet: f}
+	if err := l.setup(mgr, o.SkipNameValidation); err != nil {
+		return nil, fmt.Errorf("setting the connections to the clusters up: %w", err)
+	}
+	return f, nil
 }
 
 // Cluster is a connection to one cluster.
 type Cluster struct {
-	// Cached reads from informers, which the first read of a kind starts.
-	Cached client.Client
+	// Cached reads what is held of the cluster, which the first read of a kind begins. A kind
+	// that the cluster does not serve is a "no match" of package meta.
+	Cached client.Reader
 	// Live reads and writes without a cache.
 	Live client.Client
 	// Config is a copy that the caller may change.
@@ -108,86 +111,86 @@ type Cluster struct {
 // there is none, the error is a *Problem, and Source tells when that changes.
 func (f *Fleet) Connect(ctx context.Context, cluster *clusterv1.Cluster) (*Cluster, error) {
 	key := client.ObjectKeyFromObject(cluster)
-	server, err := f.kubeconfigServer(ctx, key)
+	raw, server, err := f.kubeconfig(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	if p := cluster.Status.Initialization.InfrastructureProvisioned; p == nil || !*p {
+	if !provisioned(cluster) {
 		return nil, notProvisioned(key)
 	}
-	health := f.cache.GetHealthCheckingState(ctx, key)
-	cached, err := f.cache.GetClient(ctx, key)
-	if errors.Is(err, clustercache.ErrClusterNotConnected) {
-		if health.ConsecutiveFailures == 0 {
-			return nil, connecting(key, server)
-		}
+	l := f.link(key)
+	if l == nil {
+		return nil, connecting(key, server)
+	}
+	c, failures := l.state()
+	switch {
+	case c == nil && failures == 0:
+		return nil, connecting(key, server)
+	case c != nil && c.kubeconfig != sha256.Sum256(raw):
+		l.renew(c)
+		return nil, connecting(key, server)
+	case c == nil, failures >= failuresToTell:
 		return nil, unreachable(key, server)
 	}
-	if err != nil {
-		return nil, err
-	}
-	// One missed probe is noise; a second one means that requests would only hang. The
-	// connection is given up after five, which sends an event; a probe that succeeds
-	// before sends none.
-	if health.ConsecutiveFailures > 1 {
-		p := unreachable(key, server)
-		p.Recheck = probeInterval
-		return nil, p
-	}
-	live, err := f.cache.GetUncachedClient(ctx, key)
-	if err != nil {
-		return nil, lost(err, key, server)
-	}
-	cfg, err := f.cache.GetRESTConfig(ctx, key)
-	if err != nil {
-		return nil, lost(err, key, server)
-	}
-	return &Cluster{Cached: cached, Live: live, Config: rest.CopyConfig(cfg), Server: server}, nil
+	return &Cluster{Cached: c.mirror, Live: c.live, Config: rest.CopyConfig(c.config), Server: server}, nil
 }
 
-// lost turns the error of a connection that went away between two calls into a Problem.
-func lost(err error, key client.ObjectKey, server string) error {
-	if errors.Is(err, clustercache.ErrClusterNotConnected) {
-		return unreachable(key, server)
+// link is the way to a cluster, nil while nobody has tried.
+func (f *Fleet) link(key client.ObjectKey) *link {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.links[key]
+}
+
+// connected is the connection to a cluster, nil for none.
+func (f *Fleet) connected(key client.ObjectKey) *connection {
+	l := f.link(key)
+	if l == nil {
+		return nil
 	}
-	return err
+	c, _ := l.state()
+	return c
 }
 
-// Source enqueues a Cluster when its connection is made or lost, or its probes go
-// unanswered.
-func (f *Fleet) Source(controllerName string, request func(cluster client.ObjectKey) []reconcile.Request) source.Source {
-	return f.cache.GetClusterSource(controllerName, func(_ context.Context, o client.Object) []ctrl.Request {
-		return request(client.ObjectKeyFromObject(o))
-	}, clustercache.WatchForProbeFailure(reportProbeFailureAfter))
+// Source enqueues a Cluster when its connection is made or lost, or its probes go unanswered
+// or are answered again, and what Watch was told to. It is for one controller.
+func (f *Fleet) Source(request func(cluster client.ObjectKey) []reconcile.Request) source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		f.mu.Lock()
+		f.queue, f.request = queue, request
+		there := slices.Collect(maps.Keys(f.links))
+		f.mu.Unlock()
+		for _, key := range there {
+			f.tell(key)
+		}
+		return nil
+	})
 }
 
-// Watch is a watch on one kind in a cluster.
-type Watch struct {
-	// Name is unique in a cluster.
-	Name       string
-	Object     client.Object
-	Predicates []predicate.Predicate
+// Watch has the controller of Source reconcile request soon after every event of an object's
+// kind in a cluster that passes the predicates. It is to be called on every reconcile: a watch is
+// started once for each connection. The error is a *Problem when the connection was lost.
+func (f *Fleet) Watch(cluster client.ObjectKey, request reconcile.Request, o client.Object, predicates ...predicate.Predicate) error {
+	c := f.connected(cluster)
+	f.mu.Lock()
+	queue := f.queue
+	f.mu.Unlock()
+	if c == nil {
+		return unreachable(cluster, "")
+	}
+	return c.mirror.watch(o, &listener{notify: func() { queue.AddAfter(request, settle) }, predicates: predicates})
 }
 
-// Starter is the controller that a watch feeds.
-type Starter interface {
-	Watch(source.Source) error
-}
-
-// Watch has a controller reconcile request for every event of a kind in a cluster.
-// It is to be called on every reconcile: a watch is started once for each
-// connection. The error is a *Problem when the connection was lost.
-func (f *Fleet) Watch(ctx context.Context, cluster client.ObjectKey, c Starter, request reconcile.Request, w Watch) error {
-	err := f.cache.Watch(ctx, cluster, clustercache.NewWatcher(clustercache.WatcherOptions{
-		Name:    f.renewed.name(cluster, w),
-		Watcher: c,
-		Kind:    w.Object,
-		EventHandler: handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-			return []reconcile.Request{request}
-		}),
-		Predicates: w.Predicates,
-	}))
-	return lost(err, cluster, "")
+// Renew drops the connection to a cluster and all that is held of it, and has it connected to
+// anew: its API server has begun anew, and its watches tell of nothing.
+func (f *Fleet) Renew(cluster client.ObjectKey) {
+	l := f.link(cluster)
+	if l == nil {
+		return
+	}
+	if c, _ := l.state(); c != nil {
+		l.renew(c)
+	}
 }
 
 // IsKubeconfig says whether a Secret is a Cluster's kubeconfig, and of which Cluster.
@@ -209,21 +212,12 @@ func HubSecrets() (map[client.Object]ctrlcache.ByObject, error) {
 	return map[client.Object]ctrlcache.ByObject{&corev1.Secret{}: {Label: sel, Transform: onlyKubeconfigs}}, nil
 }
 
-// Forget stops the informer of a kind in a cluster, before the kind itself goes:
-// its informer would go on asking for it for ever. name is unique in a cluster.
-func (f *Fleet) Forget(ctx context.Context, cluster client.ObjectKey, name string, o client.Object) error {
-	return lost(f.cache.Watch(ctx, cluster, forgetter{ctx: ctx, name: name, object: o}), cluster, "")
-}
-
-// forgetter uses the one way that the cluster cache hands out a cluster's informers.
-type forgetter struct {
-	ctx    context.Context //nolint:containedctx // it lives for one call of Forget
-	name   string
-	object client.Object
-}
-
-func (w forgetter) Name() string          { return w.name }
-func (w forgetter) Object() client.Object { return w.object }
-func (w forgetter) Watch(c ctrlcache.Cache) error {
-	return c.RemoveInformer(w.ctx, w.object)
+// Forget stops what Watch began of a kind in a cluster, before the kind itself goes: it would
+// be asked for for ever.
+func (f *Fleet) Forget(cluster client.ObjectKey, o client.Object) error {
+	c := f.connected(cluster)
+	if c == nil {
+		return nil
+	}
+	return c.mirror.forget(o)
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util/secret"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,38 +25,46 @@ const kubeconfigKey = secret.KubeconfigDataName
 
 func kubeconfigName(cluster string) string { return secret.Name(cluster, secret.Kubeconfig) }
 
-// kubeconfigServer checks a Cluster's kubeconfig Secret and returns the API
-// server's URL in it. The error is a *Problem unless reading itself failed. Nothing
-// of the kubeconfig but that URL is ever part of a message.
-func (f *Fleet) kubeconfigServer(ctx context.Context, key client.ObjectKey) (string, error) {
+// kubeconfig reads and checks a Cluster's kubeconfig Secret. The error is a *Problem unless
+// reading itself failed. Nothing of the kubeconfig but the API server's URL is ever part of a
+// message.
+func (f *Fleet) kubeconfig(ctx context.Context, key client.ObjectKey) (raw []byte, server string, err error) {
 	name := client.ObjectKey{Namespace: key.Namespace, Name: kubeconfigName(key.Name)}
 	s := &corev1.Secret{}
-	err := f.secrets.Get(ctx, name, s)
+	err = f.secrets.Get(ctx, name, s)
 	if apierrors.IsNotFound(err) {
-		return "", &Problem{Reason: v1alpha1.ReasonKubeconfigMissing, Person: true, Message: fmt.Sprintf(
+		return nil, "", &Problem{Reason: v1alpha1.ReasonKubeconfigMissing, Person: true, Message: fmt.Sprintf(
 			"Secret %s, the kubeconfig of Cluster %s, is not there or lacks the label %s=%s: create it with that label and the kubeconfig in key %q",
 			name, key, clusterv1.ClusterNameLabel, key.Name, kubeconfigKey)}
 	}
 	if err != nil {
-		return "", fmt.Errorf("reading Secret %s: %w", name, err)
+		return nil, "", fmt.Errorf("reading Secret %s: %w", name, err)
 	}
 	raw, ok := s.Data[kubeconfigKey]
 	if !ok || len(raw) == 0 {
-		return "", &Problem{Reason: v1alpha1.ReasonKubeconfigMissing, Person: true, Message: fmt.Sprintf(
+		return nil, "", &Problem{Reason: v1alpha1.ReasonKubeconfigMissing, Person: true, Message: fmt.Sprintf(
 			"Secret %s has no key %q: put the kubeconfig of Cluster %s there", name, kubeconfigKey, key)}
 	}
 	server, fault := serverOf(raw)
 	if fault != "" {
-		return "", &Problem{Reason: v1alpha1.ReasonKubeconfigMalformed, Person: true, Message: fmt.Sprintf(
+		return nil, "", &Problem{Reason: v1alpha1.ReasonKubeconfigMalformed, Person: true, Message: fmt.Sprintf(
 			"key %q of Secret %s %s: put a kubeconfig of Cluster %s there that has a current context with a server and credentials in it",
 			kubeconfigKey, name, fault, key)}
 	}
-	return server, nil
+	return raw, server, nil
 }
 
 // serverOf returns the API server's URL in a kubeconfig, or what is wrong with it.
 // Errors of the decoder may quote what they read, so they are not passed on.
 func serverOf(raw []byte) (server, fault string) {
+	loaded, err := clientcmd.Load(raw)
+	if err != nil {
+		return "", "is not a usable kubeconfig"
+	}
+	if namesFiles(loaded) {
+		// They would be the operator's own, sent to whatever server the kubeconfig names.
+		return "", "names files (tokenFile, certificate-authority, client-certificate or client-key) instead of holding what is in them"
+	}
 	cfg, err := clientcmd.RESTConfigFromKubeConfig(raw)
 	switch {
 	case err != nil:
@@ -69,6 +78,21 @@ func serverOf(raw []byte) (server, fault string) {
 		return "", "has a server that is not the URL of an API server"
 	}
 	return cfg.Host, ""
+}
+
+// namesFiles says whether a kubeconfig refers to files.
+func namesFiles(k *api.Config) bool {
+	for _, c := range k.Clusters {
+		if c.CertificateAuthority != "" {
+			return true
+		}
+	}
+	for _, u := range k.AuthInfos {
+		if u.TokenFile != "" || u.ClientCertificate != "" || u.ClientKey != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func labelExists(label string) (labels.Selector, error) {

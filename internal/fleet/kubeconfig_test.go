@@ -24,6 +24,7 @@ func TestServerOf(t *testing.T) {
 		{"no current context", strings.Replace(string(usable), "current-context: x", "current-context: y", 1), "", "not a usable kubeconfig"},
 		{"a server that is no URL", strings.Replace(string(usable), "https://192.0.2.1:6443", "https://", 1), "", "not the URL"},
 		{"a password in the URL", strings.Replace(string(usable), "https://", "https://u:p@", 1), "", "not the URL"},
+		{"a token in a file", strings.Replace(string(usable), "token: s3cret", "tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token", 1), "", "names files"},
 		{"another document", "kind: Secret\napiVersion: v1\n", "", "not a usable kubeconfig"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -5,7 +5,6 @@ package fleet
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,9 +18,6 @@ type Problem struct {
 	Reason, Message string
 	// Person says that the cluster stays away until a person corrects something.
 	Person bool
-	// Recheck is when to ask again by the clock, because no event will tell; 0 means
-	// that Source tells.
-	Recheck time.Duration
 }
 
 func (p *Problem) Error() string { return p.Message }

@@ -115,6 +115,7 @@ func Run(ctx context.Context, c Config) error {
 	logger := logr.FromSlogHandler(c.Log.Handler())
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
+	limitMemory(c.Log)
 	mgr, err := New(ctx, c)
 	if err != nil {
 		return err
