@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	ctrl "sigs.k8s.io/controller-runtime"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -107,6 +108,15 @@ func (r *Reconciler) connect(ctx context.Context, s *scope) error {
 	}
 	s.set(v1alpha1.ConditionConnected, true, v1alpha1.ReasonConnected, "the API server at "+conn.Server+" answers")
 	return nil
+}
+
+// renew has everything that is held of a cluster be read anew, because its API server has
+// begun anew, and ends the reconcile.
+func (r *Reconciler) renew(ctx context.Context, s *scope, why error) error {
+	ctrl.LoggerFrom(ctx).Info("The cluster has begun anew: everything of it is read again", "why", why.Error())
+	r.Fleet.Renew(client.ObjectKeyFromObject(s.cluster))
+	r.probes.Delete(client.ObjectKeyFromObject(s.cs))
+	return s.stop(v1alpha1.ConditionConnected, v1alpha1.ReasonConnecting, fmt.Sprintf("the cluster at %s is read anew: %s", s.conn.Server, why))
 }
 
 // watch has the ClusterStack looked at whenever an object of a kind changes in its cluster.

@@ -27,7 +27,9 @@ func (r *Reconciler) observeRelease(ctx context.Context, s *scope) (due release.
 		return release.None, "", nil, err
 	}
 	target.Look, target.Blank = s.look, s.blank
-	if _, err := target.Observe(ctx); err != nil {
+	if _, err := target.Observe(ctx); errors.Is(err, release.ErrRewound) {
+		return release.None, "", nil, r.renew(ctx, s, err)
+	} else if err != nil {
 		return release.None, "", nil, s.unobserved(err)
 	}
 	state = target.State()

@@ -181,6 +181,18 @@ func (f *Fleet) Watch(cluster client.ObjectKey, request reconcile.Request, o cli
 	return c.mirror.watch(o, &listener{notify: func() { queue.AddAfter(request, settle) }, predicates: predicates})
 }
 
+// Renew drops the connection to a cluster and all that is held of it, and has it connected to
+// anew: its API server has begun anew, and its watches tell of nothing.
+func (f *Fleet) Renew(cluster client.ObjectKey) {
+	l := f.link(cluster)
+	if l == nil {
+		return
+	}
+	if c, _ := l.state(); c != nil {
+		l.renew(c)
+	}
+}
+
 // IsKubeconfig says whether a Secret is a Cluster's kubeconfig, and of which Cluster.
 func IsKubeconfig(s client.Object) (cluster client.ObjectKey, ok bool) {
 	name := s.GetLabels()[clusterv1.ClusterNameLabel]

@@ -165,8 +165,8 @@ func (l *link) lose() {
 	}
 }
 
-// renew gives a connection up that another kubeconfig has taken the place of, and has the next
-// one made at once.
+// renew gives a connection up, and has the next one made at once: another kubeconfig has taken
+// the place of its own, or its API server has begun anew.
 func (l *link) renew(of *connection) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -50,7 +50,7 @@ func connecting(key client.ObjectKey, server string) *Problem {
 
 func unreachable(key client.ObjectKey, server string) *Problem {
 	return &Problem{Reason: v1alpha1.ReasonUnreachable, Message: fmt.Sprintf(
-		"the API server of Cluster %s%s does not answer, or refuses the kubeconfig in key %q of Secret %s/%s; Fairlead goes on when it answers",
+		"the API server of Cluster %s%s does not answer, answers with errors, or refuses the kubeconfig in key %q of Secret %s/%s; Fairlead goes on when it answers",
 		key, at(server), kubeconfigKey, key.Namespace, kubeconfigName(key.Name))}
 }
 

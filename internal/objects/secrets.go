@@ -31,19 +31,20 @@ func (s *Secrets) path(name ...string) []string {
 }
 
 // ListMetadata lists the metadata of the Secrets that a label selector selects: none of
-// their content passes.
-func (s *Secrets) ListMetadata(ctx context.Context, selector string) ([]metav1.PartialObjectMetadata, error) {
+// their content passes. It also returns the version of the API server's objects of which the
+// list is.
+func (s *Secrets) ListMetadata(ctx context.Context, selector string) (all []metav1.PartialObjectMetadata, version string, err error) {
 	raw, err := s.client.rest.Get().AbsPath(s.path()...).
 		SetHeader("Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").
 		Param("labelSelector", selector).Do(ctx).Raw()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	var list metav1.PartialObjectMetadataList
 	if err := json.Unmarshal(raw, &list); err != nil {
-		return nil, errors.New("the API server's answer is no list of Secrets")
+		return nil, "", errors.New("the API server's answer is no list of Secrets")
 	}
-	return list.Items, nil
+	return list.Items, list.ResourceVersion, nil
 }
 
 // Get reads a Secret; nil means that it is not there.

@@ -24,14 +24,22 @@ const lookWithin = 5 * time.Second
 // errUnreadable says that a record is there and makes no sense.
 var errUnreadable = errors.New("the record cannot be read")
 
+// ErrRewound says that the versions of the API server's objects have begun anew, because it
+// lost its etcd or was given an older one. Who watches from a version on that is not there any
+// more is told of nothing: whatever was learned by watching must be dropped. It is said once.
+var ErrRewound = errors.New("the API server's objects are of an earlier version than before: it lost them, or was restored from a backup")
+
 // history lists the labels of the records, the newest first: one request, and none of the
 // content, which is long.
 func (t *Target) history(ctx context.Context) ([]helm.Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
-	all, err := t.secrets.ListMetadata(ctx, helm.Selector(t.Name))
+	all, version, err := t.secrets.ListMetadata(ctx, helm.Selector(t.Name))
 	if err != nil {
 		return nil, fmt.Errorf("reading the history of release %s/%s: %w", t.namespace, t.Name, err)
+	}
+	if t.memory.rewound(version) {
+		return nil, fmt.Errorf("reading the history of release %s/%s: %w", t.namespace, t.Name, ErrRewound)
 	}
 	var out []helm.Entry
 	for i := range all {

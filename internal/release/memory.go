@@ -3,6 +3,7 @@
 package release
 
 import (
+	"strconv"
 	"sync"
 	"time"
 )
@@ -21,12 +22,29 @@ type Memory struct {
 	all time.Time
 	// corrected is how often objects were put right lately.
 	corrected map[Ref]*corrections
+	// at is the version of the API server's objects of which the last list was.
+	at uint64
 }
 
 // learn forgets what was known of other records.
 func (m *Memory) learn(version string, r Release) {
 	m.version, m.release, m.unreadable = version, r, false
 	m.marks, m.all = nil, time.Time{}
+}
+
+// rewound takes note of the version of a list, which grows from one list to the next, and says
+// that it is lower than the last one's. Nothing is known any more then.
+func (m *Memory) rewound(version string) bool {
+	now, err := strconv.ParseUint(version, 10, 64)
+	if err != nil {
+		return false // of an API server that counts in another way
+	}
+	if now < m.at {
+		*m = Memory{at: now}
+		return true
+	}
+	m.at = now
+	return false
 }
 
 // Memories keeps one Memory a release. Its zero value is ready; it may be used concurrently.

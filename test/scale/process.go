@@ -74,17 +74,20 @@ func (o *operator) cpu() (float64, error) {
 	return (user + system) / ticks, errors.Join(err1, err2)
 }
 
-// peak is the most memory that the program has had in use, in MiB.
-func (o *operator) peak() (float64, error) {
+// peak is the most memory that the program has had in use, in MiB; resident is what it has now.
+func (o *operator) peak() (float64, error)     { return o.memory("VmHWM:") }
+func (o *operator) resident() (float64, error) { return o.memory("VmRSS:") }
+
+func (o *operator) memory(field string) (float64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", o.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(raw)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if value, ok := strings.CutPrefix(line, field); ok {
 			kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
 			return kib / 1024, err
 		}
 	}
-	return 0, errors.New("/proc/PID/status has no VmHWM")
+	return 0, fmt.Errorf("/proc/PID/status has no %s", field)
 }

@@ -8,21 +8,18 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
-)
 
-// Counts are requests that a cluster was sent.
-type Counts struct {
-	// Release are those for the release, Watches are those that begin or renew a watch, and
-	// Other is the rest: probes, what is served, objects that the operator applies itself.
-	Release, Watches, Other int64
-}
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-io/fairlead/test/scale/front"
+)
 
 // Cluster is one cluster's API server.
 type Cluster struct {
@@ -30,14 +27,8 @@ type Cluster struct {
 	nodes int
 	known *known
 
-	release, watches, other atomic.Int64
-	mu                      sync.Mutex
-	hung                    chan struct{} // closed when requests are answered again; nil now
-}
-
-// Counts returns what was sent so far.
-func (c *Cluster) Counts() Counts {
-	return Counts{c.release.Load(), c.watches.Load(), c.other.Load()}
+	mu   sync.Mutex
+	hung chan struct{} // closed when requests are answered again; nil now
 }
 
 // Hang has requests, also those that are under way, go without an answer; its end lets them go.
@@ -106,14 +97,6 @@ func placeOf(path string) (place, bool) {
 // ServeHTTP answers as an API server would.
 func (c *Cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	watch := r.URL.Query().Get("watch")
-	switch {
-	case watch == "true" || watch == "1":
-		c.watches.Add(1)
-	case strings.HasSuffix(r.UserAgent(), "/release"):
-		c.release.Add(1)
-	default:
-		c.other.Add(1)
-	}
 	if !c.wait(r) {
 		return
 	}
@@ -139,7 +122,7 @@ func (c *Cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodDelete:
 		c.answer(w, r, c.store.remove(p.collection, p.key()))
 	default:
-		fail(w, http.StatusMethodNotAllowed, "MethodNotAllowed", r.Method)
+		front.Refuse(w, http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, r.Method)
 	}
 }
 
@@ -158,7 +141,7 @@ func shown(r *http.Request, o object) object {
 
 func (c *Cluster) answer(w http.ResponseWriter, r *http.Request, o object) {
 	if o == nil {
-		fail(w, http.StatusNotFound, "NotFound", r.URL.Path+" not found")
+		front.Refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, r.URL.Path+" not found")
 		return
 	}
 	write(w, http.StatusOK, shown(r, o))
@@ -175,18 +158,18 @@ func write(w http.ResponseWriter, code int, o any) {
 	_, _ = w.Write(raw) // who asked may be gone
 }
 
-func fail(w http.ResponseWriter, code int, reason, message string) {
-	write(w, code, object{"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": code})
-}
-
 func (c *Cluster) list(w http.ResponseWriter, r *http.Request, p place) {
 	q := r.URL.Query()
 	selects, err := selector(p.namespace, q.Get("labelSelector"), q.Get("fieldSelector"))
 	if err != nil {
-		fail(w, http.StatusBadRequest, "BadRequest", err.Error())
+		front.Refuse(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
 		return
 	}
 	all, version := c.store.list(p.collection, selects)
+	if asked := versionOf(q); asked > version {
+		tooNew(w, asked, version)
+		return
+	}
 	items := make([]any, 0, len(all))
 	for _, o := range all {
 		items = append(items, shown(r, o))
@@ -200,6 +183,18 @@ func (c *Cluster) list(w http.ResponseWriter, r *http.Request, p place) {
 	write(w, http.StatusOK, object{"apiVersion": apiVersion, "kind": kind, "metadata": object{"resourceVersion": strconv.Itoa(version)}, "items": items})
 }
 
+// versionOf is the resourceVersion that is asked for, 0 for any.
+func versionOf(q url.Values) int {
+	n, _ := strconv.Atoi(q.Get("resourceVersion")) // none is 0
+	return n
+}
+
+// tooNew refuses what is to be shown as of a version that is not there yet.
+func tooNew(w http.ResponseWriter, asked, version int) {
+	front.Refuse(w, http.StatusGatewayTimeout, metav1.StatusReasonTimeout, fmt.Sprintf("Too large resource version: %d, current: %d", asked, version),
+		metav1.StatusCause{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"})
+}
+
 func groupVersion(collection string) string {
 	s := strings.Split(collection, "/")
 	if s[0] == "api" {
@@ -211,7 +206,7 @@ func groupVersion(collection string) string {
 // kindOf is the kind of a collection that may be listed while it is empty.
 func kindOf(collection string) string {
 	return map[string]string{
-		"api/v1/namespaces": "Namespace", "api/v1/secrets": "Secret", "api/v1/configmaps": "ConfigMap", nodes: "Node",
+		namespaces: "Namespace", "api/v1/secrets": "Secret", "api/v1/configmaps": "ConfigMap", nodes: "Node",
 		daemonSets: "DaemonSet", deployments: "Deployment", nodeNetworks: "NodeNetwork", "api/v1/pods": "Pod",
 	}[collection]
 }
@@ -221,15 +216,27 @@ func (c *Cluster) watch(w http.ResponseWriter, r *http.Request, p place) {
 	q := r.URL.Query()
 	selects, err := selector(p.namespace, q.Get("labelSelector"), q.Get("fieldSelector"))
 	if err != nil {
-		fail(w, http.StatusBadRequest, "BadRequest", err.Error())
+		front.Refuse(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
 		return
 	}
 	initial := q.Get("sendInitialEvents") == "true"
-	watcher, there, version := c.store.watch(p.collection, selects, initial)
+	asked := versionOf(q)
+	watcher, there, version := c.store.watch(p.collection, selects, asked, initial)
 	defer c.store.unwatch(watcher)
+	if initial && asked > version {
+		tooNew(w, asked, version)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json;stream=watch")
 	out := json.NewEncoder(w)
 	flush := func() { _ = http.NewResponseController(w).Flush() }
+	if watcher.late {
+		_ = out.Encode(object{"type": "ERROR", "object": metav1.Status{
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure,
+			Code: http.StatusGone, Reason: metav1.StatusReasonExpired, Message: "too old resource version",
+		}})
+		return
+	}
 	for _, o := range there {
 		_ = out.Encode(object{"type": "ADDED", "object": shown(r, o)})
 	}
@@ -264,10 +271,13 @@ func (c *Cluster) watch(w http.ResponseWriter, r *http.Request, p place) {
 func (c *Cluster) create(w http.ResponseWriter, r *http.Request, p place) {
 	o, err := body(r)
 	if err != nil {
-		fail(w, http.StatusBadRequest, "BadRequest", err.Error())
+		front.Refuse(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
 		return
 	}
 	p.name = text(meta(o), "name")
+	if c.homeless(w, p) {
+		return
+	}
 	if p.namespace != "" {
 		meta(o)["namespace"] = p.namespace
 	}
@@ -278,10 +288,19 @@ func (c *Cluster) create(w http.ResponseWriter, r *http.Request, p place) {
 		return o
 	})
 	if created == nil {
-		fail(w, http.StatusConflict, "AlreadyExists", p.key()+" already exists")
+		front.Refuse(w, http.StatusConflict, metav1.StatusReasonAlreadyExists, p.key()+" already exists")
 		return
 	}
 	write(w, http.StatusCreated, created)
+}
+
+// homeless refuses what is to be written to a namespace that is not there.
+func (c *Cluster) homeless(w http.ResponseWriter, p place) bool {
+	if p.namespace == "" || c.store.get(namespaces, "/"+p.namespace) != nil {
+		return false
+	}
+	front.Refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, fmt.Sprintf("namespaces %q not found", p.namespace))
+	return true
 }
 
 // write is an update, or a patch of whatever kind but JSON patches, which the operator uses
@@ -289,10 +308,13 @@ func (c *Cluster) create(w http.ResponseWriter, r *http.Request, p place) {
 func (c *Cluster) write(w http.ResponseWriter, r *http.Request, p place) {
 	o, err := body(r)
 	if err != nil {
-		fail(w, http.StatusBadRequest, "BadRequest", err.Error())
+		front.Refuse(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, err.Error())
 		return
 	}
 	apply := strings.HasPrefix(r.Header.Get("Content-Type"), "application/apply-patch")
+	if c.homeless(w, p) {
+		return
+	}
 	dry := r.URL.Query().Get("dryRun") != ""
 	var would object
 	stored := c.store.change(p.collection, p.key(), func(have object) object {
@@ -361,6 +383,13 @@ func (c *Cluster) Spoil(rights bool) (repaired func() bool) {
 	}
 }
 
+// Lose has the cluster lose its etcd: all objects are gone, versions begin anew, watches end,
+// and its nodes come back.
+func (c *Cluster) Lose() {
+	c.store.lose()
+	c.begin()
+}
+
 // AgentArgument says whether the agents have an argument.
 func (c *Cluster) AgentArgument(arg string) bool {
 	o := c.store.get(daemonSets, "fairlead-system/fairlead-agent")
@@ -370,6 +399,3 @@ func (c *Cluster) AgentArgument(arg string) bool {
 	raw, err := json.Marshal(o["spec"])
 	return err == nil && slices.Contains(strings.Split(string(raw), `"`), arg)
 }
-
-// String is for messages.
-func (c *Cluster) String() string { return fmt.Sprintf("%+v", c.Counts()) }

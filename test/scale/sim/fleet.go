@@ -4,41 +4,26 @@ package sim
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
-	"log"
-	"math/big"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/fairlead-io/fairlead/test/scale/front"
 )
 
-// Fleet is many clusters, each at a port of its own.
+// Fleet is many clusters, each at an address of its own.
 type Fleet struct {
+	*front.Front
 	Clusters []*Cluster
-	servers  []*http.Server
-	configs  []*rest.Config
 }
 
 // Start starts clusters, each with nodes. What they serve is asked of the API server at like.
 func Start(like *rest.Config, clusters, nodes int) (*Fleet, error) {
 	client, err := rest.HTTPClientFor(like)
-	if err != nil {
-		return nil, err
-	}
-	cert, ca, err := certificate()
 	if err != nil {
 		return nil, err
 	}
@@ -48,47 +33,10 @@ func Start(like *rest.Config, clusters, nodes int) (*Fleet, error) {
 		c := &Cluster{store: newStore(), nodes: nodes, known: k}
 		c.store.changed = c.played
 		c.begin()
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, errors.Join(err, f.Stop())
-		}
-		srv := &http.Server{Handler: c, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
-		go srv.ServeTLS(l, "", "") //nolint:errcheck // it ends with Stop
-		f.Clusters, f.servers = append(f.Clusters, c), append(f.servers, srv)
-		f.configs = append(f.configs, &rest.Config{Host: "https://" + l.Addr().String(), BearerToken: "t", TLSClientConfig: rest.TLSClientConfig{CAData: ca}})
+		f.Clusters = append(f.Clusters, c)
 	}
-	return f, nil
-}
-
-// Config is how a cluster is reached.
-func (f *Fleet) Config(i int) *rest.Config { return f.configs[i] }
-
-// Stop ends all clusters.
-func (f *Fleet) Stop() error {
-	var errs []error
-	for _, s := range f.servers {
-		errs = append(errs, s.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// certificate makes a certificate for loopback that vouches for itself.
-func certificate() (tls.Certificate, []byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sim"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+	f.Front, err = front.Start(f.Clusters)
+	return f, err
 }
 
 // known are the answers of a real API server that do not depend on objects.

@@ -14,6 +14,7 @@ const (
 	daemonSets   = "apis/apps/v1/daemonsets"
 	deployments  = "apis/apps/v1/deployments"
 	nodes        = "api/v1/nodes"
+	namespaces   = "api/v1/namespaces"
 	nodeNetworks = "apis/fairlead.io/v1alpha1/nodenetworks"
 )
 

@@ -22,6 +22,7 @@ type store struct {
 	mu       sync.Mutex
 	version  int
 	objects  map[string]map[string]object // by collection ("apis/apps/v1/daemonsets"), namespace/name
+	moved    map[string]int               // the version of a collection's last change
 	watchers map[*watcher]struct{}
 	// changed is called, locked, with what was written.
 	changed func(collection string, o object)
@@ -31,7 +32,11 @@ type store struct {
 type watcher struct {
 	collection string
 	selects    func(object) bool
-	events     chan event
+	// after is the version that whoever watches has seen; late says that events since have
+	// passed by: a store keeps none.
+	after  int
+	late   bool
+	events chan event
 }
 
 type event struct {
@@ -39,11 +44,32 @@ type event struct {
 	o    object
 }
 
+// firstVersion is the version of a store with nothing in it.
+const firstVersion = 1000
+
 // backlog is how many events a watcher may be behind before it is cut off.
 const backlog = 256
 
 func newStore() *store {
-	return &store{version: 1000, objects: map[string]map[string]object{}, watchers: map[*watcher]struct{}{}}
+	s := &store{watchers: map[*watcher]struct{}{}}
+	s.empty()
+	return s
+}
+
+// empty has the store begin anew; it is locked, or nobody else's yet.
+func (s *store) empty() {
+	s.version, s.objects, s.moved = firstVersion, map[string]map[string]object{}, map[string]int{}
+}
+
+// lose ends every watch and forgets everything, also which versions there were.
+func (s *store) lose() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.watchers {
+		close(w.events)
+	}
+	clear(s.watchers)
+	s.empty()
 }
 
 func meta(o object) map[string]any {
@@ -133,9 +159,12 @@ func (s *store) remove(collection, key string) object {
 	return o
 }
 
+// tell sends an event of the store's newest version to who watches. As with etcd, who has
+// seen a version that is not there yet is told nothing until it is.
 func (s *store) tell(collection string, e event) {
+	s.moved[collection] = s.version
 	for w := range s.watchers {
-		if w.collection != collection || !w.selects(e.o) {
+		if w.collection != collection || s.version <= w.after || !w.selects(e.o) {
 			continue
 		}
 		select {
@@ -164,11 +193,13 @@ func (s *store) selected(collection string, selects func(object) bool) []object 
 	return out
 }
 
-// watch begins a watch, with what is there now when initial says so.
-func (s *store) watch(collection string, selects func(object) bool, initial bool) (w *watcher, there []object, version int) {
+// watch begins a watch of what happens after a version (0 is now), with what is there now
+// when initial says so.
+func (s *store) watch(collection string, selects func(object) bool, after int, initial bool) (w *watcher, there []object, version int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w = &watcher{collection: collection, selects: selects, events: make(chan event, backlog)}
+	w = &watcher{collection: collection, selects: selects, after: after, events: make(chan event, backlog)}
+	w.late = !initial && after > 0 && after < s.moved[collection]
 	s.watchers[w] = struct{}{}
 	if initial {
 		there = s.selected(collection, selects)
