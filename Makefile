@@ -165,6 +165,10 @@ test-rollout: deps images out/fairlead-$(NEXT).tar images-faulty charts-next lab
 rollout-kills: deps images out/fairlead-$(NEXT).tar images-faulty charts-next lab-build ## The operator killed 50 times at random moments of rollouts, a leader that dies (root, 20 minutes).
 	FAIRLEAD_KILLS=50 go test -count=1 -timeout 60m -v -run 'TestDAnOperator|TestDAnotherLeader' ./test/rollout
 
+.PHONY: rollout-surge
+rollout-surge: deps images out/fairlead-$(NEXT).tar images-faulty charts-next lab-build ## Agents replaced with a surge, beside the same without one (root, 8 minutes).
+	FAIRLEAD_SURGE=1 go test -count=1 -timeout 30m -v -run TestBASurge ./test/rollout
+
 .PHONY: test-conformance
 test-conformance: deps images lab-build ## Kubernetes' own network specs on alpha and bravo, those about Services in short (root).
 	go run ./test/demo

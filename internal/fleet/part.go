@@ -128,23 +128,22 @@ func (p *part) attempted(err error) {
 	p.tried = make(chan struct{})
 }
 
-// follow watches until all must be listed anew: a server that fails may come back with
-// another past, in which the version that is held is yet to come.
+// follow watches until all must be listed anew: a server that fails, or ends a watch before
+// its time, may come back with another past, in which the version that is held is yet to come.
 func (p *part) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		start := time.Now()
-		err := p.watch(ctx)
-		if (err != nil && !errors.Is(err, io.EOF)) || time.Since(start) < againFirst {
+		last := watchFor + rand.N(watchFor) //nolint:gosec // no secret
+		err := p.watch(ctx, last)
+		if (err != nil && !errors.Is(err, io.EOF)) || time.Since(start) < last-againFirst {
 			return
 		}
-		// The time that was asked for is over.
 	}
 }
 
-// watch takes events of one watch until it ends.
-func (p *part) watch(ctx context.Context) error {
+// watch takes events of one watch until it ends, which is asked for after last.
+func (p *part) watch(ctx context.Context, last time.Duration) error {
 	// A server that forgets to end it does not keep it.
-	last := watchFor + rand.N(watchFor) //nolint:gosec // no secret
 	ctx, cancel := context.WithTimeout(ctx, last+requestTimeout)
 	defer cancel()
 	events, err := p.wire.watch(ctx, p, last)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,9 +30,18 @@ func surge(s *fairlead.NetworkStack) {
 	s.Spec.Rollout.Agents.MaxUnavailable, s.Spec.Rollout.Agents.MaxSurge = nil, &one
 }
 
+// long skips what is not part of the short form: three upgrades of the fleet take minutes.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("FAIRLEAD_SURGE") == "" {
+		t.Skip("part of the long form, make rollout-surge; test/standby has two real agents on a node in short")
+	}
+}
+
 // TestBASurgeReplacesAgentsWithoutAGap: the time that a node is without an agent by an upgrade
 // with a surge, beside that of the same upgrade without one. Allowing a surge restarts nothing.
 func TestBASurgeReplacesAgentsWithoutAGap(t *testing.T) {
+	long(t)
 	startOperator(t, alone)
 	installed(t, present)
 	without := upgradeWatched(t, next, func(*fairlead.NetworkStack) {})
@@ -67,6 +77,7 @@ func TestBASurgeReplacesAgentsWithoutAGap(t *testing.T) {
 // TestBASurgeKeepsTheAgentThatTheNextCannotReplace: on the node where the build does not start
 // the old agent serves all the while.
 func TestBASurgeKeepsTheAgentThatTheNextCannotReplace(t *testing.T) {
+	long(t)
 	startOperator(t, alone)
 	installed(t, next)
 	h := watch(t)

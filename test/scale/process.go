@@ -16,6 +16,10 @@ import (
 // ticks is the unit of CPU times in /proc, per second (USER_HZ).
 const ticks = 100
 
+// goMemory is what the operator gives the garbage collector in a container of 1 GiB
+// (cmd/fairlead/operatorrun).
+const goMemory = "819MiB"
+
 // operator is the running program.
 type operator struct {
 	cmd   *exec.Cmd
@@ -33,7 +37,7 @@ func startOperator(program, kubeconfig, log string, args ...string) (*operator, 
 		return nil, err
 	}
 	o := &operator{cmd: exec.Command(program, append([]string{"operator", "--leader-election=false", "--health-address=0", "--metrics-address=0"}, args...)...), log: f, ended: make(chan error, 1)}
-	o.cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	o.cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "GOMEMLIMIT="+goMemory)
 	o.cmd.Stdout, o.cmd.Stderr = f, f
 	o.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error, 1)

@@ -37,6 +37,7 @@ var gates = map[string]float64{
 	"upgrade / cpu":                   0.10,
 	"idle / cpu per hour":             1,
 	"drift / repair max":              60,
+	"memory / RSS peak":               1024,
 	"status / p95":                    200,
 	"hung / slowdown":                 1.10,
 	"ill / slowdown":                  1.50,
