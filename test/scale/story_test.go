@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +23,6 @@ import (
 )
 
 const (
-	area      = "scale"
 	namespace = "fleet"
 	stackName = "fleet"
 )
@@ -97,11 +97,14 @@ func (s *fleetStory) must(err error) {
 	}
 }
 
+// area is whose rows a test's are: recorded, they take the place of all those of their area.
+func (s *fleetStory) area() string { return strings.TrimSuffix("scale_"+s.kind, "_") }
+
 // end records what was measured.
 func (s *fleetStory) end() {
 	s.t.Helper()
 	if out := os.Getenv("FAIRLEAD_SCALE_OUT"); out != "" {
-		s.must(report.Update(out, area, s.rows))
+		s.must(report.Update(out, s.area(), s.rows))
 	}
 }
 
@@ -110,7 +113,7 @@ func (s *fleetStory) row(caseName, metric, unit string, value float64) {
 	s.t.Helper()
 	caseName = s.kind + caseName
 	s.t.Logf("%-12s %-22s %9.3f %s", caseName, metric, value, unit)
-	s.rows = append(s.rows, report.Row{Area: area, Case: fmt.Sprintf("%s_%d", caseName, s.n), Subject: "fairlead", Metric: metric, Unit: unit, N: 1, Median: value, Low: value, High: value})
+	s.rows = append(s.rows, report.Row{Area: s.area(), Case: fmt.Sprintf("%s_%d", caseName, s.n), Subject: "fairlead", Metric: metric, Unit: unit, N: 1, Median: value, Low: value, High: value})
 	gate, ok := gates[caseName+" / "+metric]
 	if !ok {
 		return
