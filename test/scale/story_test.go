@@ -97,8 +97,9 @@ func (s *fleetStory) must(err error) {
 	}
 }
 
-// area is whose rows a test's are: recorded, they take the place of all those of their area.
-func (s *fleetStory) area() string { return strings.TrimSuffix("scale_"+s.kind, "_") }
+// area is whose rows these are: those of a test take the place of its earlier ones, and of no
+// other test's.
+func (s *fleetStory) area() string { return strings.ToLower(strings.TrimPrefix(s.t.Name(), "Test")) }
 
 // end records what was measured.
 func (s *fleetStory) end() {
