@@ -148,6 +148,10 @@ func (m *member) look() state {
 		return unseen
 	}
 	connected := meta.FindStatusCondition(m.cs.Status.Conditions, v1alpha1.ConditionConnected)
+	if connected != nil && connected.Reason == v1alpha1.ReasonConnecting {
+		// An operator that has just started: whether the cluster is away is not known yet.
+		connected = nil
+	}
 	switch {
 	case m.at() && m.provenAt(m.want.PlanDigest):
 		return proven

@@ -354,6 +354,23 @@ func TestPausedBeginsNothing(t *testing.T) {
 	w.expect(v1alpha1.RolloutComplete, "2 of 2")
 }
 
+func TestAClusterThatIsBeingConnectedToIsNotAway(t *testing.T) {
+	w := fleet(t, 2, "one", "two")
+	w.settle()
+	w.stuck["one-1"] = true
+	w.stack.Spec.Rollout.Waves[0].MaxAway = amount("100%")
+	w.upgrade("v0.2.0")
+	w.settle()
+	w.run("one-0=v0.2.0 one-1=v0.2.0 two-0=v0.1.0 two-1=v0.1.0")
+	// An operator that has just started connects to every cluster.
+	for _, cs := range w.stacks {
+		set(cs, v1alpha1.ConditionConnected, false, v1alpha1.ReasonConnecting)
+	}
+	w.decide()
+	w.run("one-0=v0.2.0 one-1=v0.2.0 two-0=v0.1.0 two-1=v0.1.0")
+	w.expect(v1alpha1.RolloutProgressing, "1 on their way")
+}
+
 func TestAClusterThatIsAwayHoldsNobodyBeyondTheBudget(t *testing.T) {
 	w := fleet(t, 2, "one", "two")
 	w.settle()
