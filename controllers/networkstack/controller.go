@@ -109,6 +109,8 @@ type scope struct {
 	versions         stack.Versions
 	plan             *stack.Plan
 	step             stack.Step
+	// written is the status that the API server has.
+	written v1alpha1.NetworkStackStatus
 	// announced is the rollout's status that events have told of.
 	announced v1alpha1.RolloutStatus
 	// refusal is why there is no plan.
@@ -124,8 +126,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil || s == nil {
 		return reconcile.Result{}, err
 	}
-	before := s.stack.DeepCopy()
-	s.announced = before.Status.Rollout
+	s.written = *s.stack.Status.DeepCopy()
+	s.announced = s.written.Rollout
 	if s.stack.DeletionTimestamp.IsZero() {
 		err = r.reconcile(ctx, s)
 		if errors.Is(err, errBehind) {
@@ -138,7 +140,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 	}
 	s.summarize(err)
-	switch perr := r.patchStatus(ctx, before, s.stack); {
+	switch perr := r.writeStatus(ctx, s); {
 	case apierrors.IsConflict(perr) && err == nil:
 		return reconcile.Result{RequeueAfter: catchUp}, nil
 	case perr != nil && !apierrors.IsConflict(perr):
@@ -157,16 +159,30 @@ func (s *scope) again(now time.Time) time.Duration {
 	return max(time.Second, s.step.Again.Sub(now))
 }
 
-// patchStatus writes the status when it differs, so that it never feeds itself. It is a
-// conflict when the object has changed meanwhile: what was decided for one that was
-// deleted must not be written to the next of its name.
-func (r *Reconciler) patchStatus(ctx context.Context, before, after *v1alpha1.NetworkStack) error {
-	if equality.Semantic.DeepEqual(before.Status, after.Status) {
+// writeStatus writes the status when it differs, so that it never feeds itself. What was decided
+// for an object that was deleted is not written to the next of its name, nor what was decided
+// by a status that was not the last: it is a conflict then. A spec that has changed meanwhile
+// is none: the status says of which generation it is.
+func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
+	if equality.Semantic.DeepEqual(s.written, s.stack.Status) {
 		return nil
 	}
-	old := after.DeepCopy()
-	old.Status = before.Status
-	return client.IgnoreNotFound(r.Client.Status().Patch(ctx, after, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{})))
+	for {
+		old := s.stack.DeepCopy()
+		old.Status = s.written
+		err := r.Client.Status().Patch(ctx, s.stack, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{}))
+		if !apierrors.IsConflict(err) {
+			return client.IgnoreNotFound(err)
+		}
+		live := &v1alpha1.NetworkStack{}
+		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.stack), live); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		if live.UID != s.stack.UID || !equality.Semantic.DeepEqual(live.Status, s.written) {
+			return err
+		}
+		s.stack.ResourceVersion = live.ResourceVersion
+	}
 }
 
 // read fetches everything; it returns nil when the NetworkStack is gone.

@@ -86,6 +86,7 @@ func (r *Reconciler) record(ctx context.Context, s *scope) error {
 		}
 		return fmt.Errorf("writing the rollout's status: %w", err)
 	}
+	s.written = *s.stack.Status.DeepCopy()
 	r.announceRollout(s)
 	return nil
 }
