@@ -31,9 +31,6 @@ const (
 // TestStatusOfAThousandClustersIsQuick runs the program as people do: from its start, with
 // its kubeconfig, to its end.
 func TestStatusOfAThousandClustersIsQuick(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes half a minute to create the clusters")
-	}
 	s := begin(t)
 	s.rollout(s.stack("production", nil), underWay(v1alpha1.RolloutProgressing))
 	var group errgroup.Group

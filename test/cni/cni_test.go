@@ -19,6 +19,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/fairlead-io/fairlead/internal/cniapi"
+	"github.com/fairlead-io/fairlead/test/asnode"
 )
 
 // cycles is how often the whole life of an attachment is repeated.
@@ -217,7 +218,7 @@ func TestBadInputLeavesNothing(t *testing.T) {
 	})
 	t.Run("an interface that exists in the pod", func(t *testing.T) {
 		rt := pod(t, "taken")
-		if err := ip("-n", "taken", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1"); err != nil {
+		if err := asnode.IP("-n", "taken", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1"); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := n.cni.AddNetworkList(t.Context(), n.conf, rt); err == nil || !strings.Contains(err.Error(), "eth0") {
@@ -245,7 +246,7 @@ func TestBadInputLeavesNothing(t *testing.T) {
 		if _, err := n.cni.AddNetworkList(t.Context(), n.conf, rt); err != nil {
 			t.Fatal(err)
 		}
-		if err := ip("-n", "drift", "addr", "flush", "dev", "eth0"); err != nil {
+		if err := asnode.IP("-n", "drift", "addr", "flush", "dev", "eth0"); err != nil {
 			t.Fatal(err)
 		}
 		err := n.cni.CheckNetworkList(t.Context(), n.conf, rt)
@@ -261,7 +262,7 @@ func TestBadInputLeavesNothing(t *testing.T) {
 		if _, err := n.cni.AddNetworkList(t.Context(), n.conf, rt); err != nil {
 			t.Fatal(err)
 		}
-		if err := ip("netns", "del", "gone"); err != nil {
+		if err := asnode.IP("netns", "del", "gone"); err != nil {
 			t.Fatal(err)
 		}
 		if err := n.cni.DelNetworkList(t.Context(), n.conf, rt); err != nil {
@@ -292,7 +293,7 @@ func TestTheRangeIsExhausted(t *testing.T) {
 
 // plugin runs the plugin as a runtime does, without libcni's own checks.
 func plugin(stdin string, env ...string) (string, error) {
-	cmd := exec.Command(os.Getenv(inside) + "/fairlead-cni")
+	cmd := exec.Command(asnode.Program("fairlead-cni"))
 	cmd.Env = env
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.Output()
@@ -347,7 +348,7 @@ func TestThePluginAlone(t *testing.T) {
 		}
 	})
 	t.Run("its size", func(t *testing.T) {
-		st, err := os.Stat(os.Getenv(inside) + "/fairlead-cni")
+		st, err := os.Stat(asnode.Program("fairlead-cni"))
 		if err != nil {
 			t.Fatal(err)
 		}

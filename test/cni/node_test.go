@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead-io/fairlead/internal/agent/cniserver"
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
 	"github.com/fairlead-io/fairlead/internal/datapath"
+	"github.com/fairlead-io/fairlead/test/asnode"
 )
 
 // node is an agent's CNI half: server, endpoints and datapath, without a controller.
@@ -39,9 +40,9 @@ var ranges = []netip.Prefix{netip.MustParsePrefix("10.77.0.0/22"), netip.MustPar
 func startNode(t *testing.T, version string) *node {
 	t.Helper()
 	dir := t.TempDir()
-	n := &node{dir: dir, bpffs: filepath.Join(os.Getenv(inside), "bpf"), socket: filepath.Join(dir, "cni.sock"), records: filepath.Join(dir, "endpoints")}
+	n := &node{dir: dir, bpffs: asnode.BPFFS(), socket: filepath.Join(dir, "cni.sock"), records: filepath.Join(dir, "endpoints")}
 	n.conf = n.network(t, "fairlead", version)
-	n.cni = libcni.NewCNIConfigWithCacheDir([]string{os.Getenv(inside)}, filepath.Join(dir, "cache"),
+	n.cni = libcni.NewCNIConfigWithCacheDir([]string{filepath.Dir(asnode.Program("fairlead-cni"))}, filepath.Join(dir, "cache"),
 		&invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}}) // without one libcni makes it at its first use, and that races
 	n.start(t)
 	t.Cleanup(func() {
@@ -109,10 +110,10 @@ func (n *node) start(t *testing.T) {
 // pod makes a network namespace and returns the runtime's parameters for it.
 func pod(t *testing.T, name string) *libcni.RuntimeConf {
 	t.Helper()
-	if err := ip("netns", "add", name); err != nil {
+	if err := asnode.IP("netns", "add", name); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = ip("netns", "del", name) })
+	t.Cleanup(func() { _ = asnode.IP("netns", "del", name) })
 	return &libcni.RuntimeConf{
 		ContainerID: "container-" + name, NetNS: "/run/netns/" + name, IfName: "eth0",
 		Args: [][2]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "test"}, {"K8S_POD_NAME", name}},

@@ -33,6 +33,7 @@ import (
 	"github.com/fairlead-io/fairlead/internal/cniapi"
 	"github.com/fairlead-io/fairlead/internal/datapath"
 	"github.com/fairlead-io/fairlead/internal/state"
+	"github.com/fairlead-io/fairlead/test/asnode"
 )
 
 // patience is for what takes a second or two on a machine that has nothing else to do.
@@ -97,7 +98,7 @@ func blankNode(t *testing.T) *node {
 		}
 	}
 	t.Cleanup(func() {
-		if err := datapath.Cleanup(context.Background(), datapath.Options{BPFFS: bpffs(), Log: slog.New(slog.DiscardHandler)}); err != nil {
+		if err := datapath.Cleanup(context.Background(), datapath.Options{BPFFS: asnode.BPFFS(), Log: slog.New(slog.DiscardHandler)}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -119,9 +120,9 @@ type process struct {
 func (n *node) agent(t *testing.T, flags ...string) *process {
 	t.Helper()
 	p := &process{started: filepath.Join(t.TempDir(), "started.sock"), said: &syncBuffer{}, ended: make(chan struct{})}
-	p.cmd = exec.Command(program(os.Getenv(inside)), append([]string{
+	p.cmd = exec.Command(asnode.Program("fairlead-agent"), append([]string{
 		"--node-name=node", "--cluster-name=test", "--kubeconfig=" + n.path("kubeconfig"), "--state-dir=" + n.path("state"),
-		"--socket=" + n.socket(), "--bpffs=" + bpffs(), "--trust-bundle=" + n.path("roots"), "--token-file=" + n.path("token"),
+		"--socket=" + n.socket(), "--bpffs=" + asnode.BPFFS(), "--trust-bundle=" + n.path("roots"), "--token-file=" + n.path("token"),
 		"--cni-plugin=", "--cni-bin-dir=" + n.path("bin"), "--cni-conf-dir=" + n.path("conf"), "--health=" + health,
 		"--started-socket=" + p.started,
 	}, flags...)...)
@@ -265,7 +266,7 @@ func (n *node) picture(t *testing.T) string {
 		}
 		b.Write(out)
 	}
-	for _, root := range []string{bpffs(), n.dir} {
+	for _, root := range []string{asnode.BPFFS(), n.dir} {
 		err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 			if err != nil {
 				return err

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-io/fairlead/internal/agent"
+	"github.com/fairlead-io/fairlead/test/asnode"
 )
 
 // servedBy waits until the node is served, by an agent that has come to the end of its start.
@@ -218,7 +219,7 @@ func TestTheNodeIsCleanedWhenItsAgentHasEnded(t *testing.T) {
 	const at = "127.0.0.1:9443"
 	go func() {
 		cleaned <- agent.RunCleanup(ctx, agent.CleanupConfig{
-			HostRoot: n.dir, StateDir: "state", RunDir: "run", CNIBinDir: "bin", CNIConfDir: "conf", BPFFS: bpffs(), HealthAddress: at,
+			HostRoot: n.dir, StateDir: "state", RunDir: "run", CNIBinDir: "bin", CNIConfDir: "conf", BPFFS: asnode.BPFFS(), HealthAddress: at,
 		}, slog.New(slog.DiscardHandler))
 	}()
 	defer func() {
@@ -235,7 +236,7 @@ func TestTheNodeIsCleanedWhenItsAgentHasEnded(t *testing.T) {
 	}
 	first.end(t)
 	eventually(t, "the node is clean", func() error { return ask(at, "/readyz") })
-	if d := n.picture(t); strings.Contains(d, "fl_vxlan") || strings.Contains(d, bpffs()+"/fairlead") {
+	if d := n.picture(t); strings.Contains(d, "fl_vxlan") || strings.Contains(d, asnode.BPFFS()+"/fairlead") {
 		t.Errorf("something is left:\n%s", d)
 	}
 }
