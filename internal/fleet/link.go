@@ -99,12 +99,7 @@ func (l *link) look(ctx context.Context) time.Duration {
 	}
 	l.mu.Lock()
 	before := l.failures
-	if err == nil {
-		l.failures = 0
-	} else {
-		l.failures++
-	}
-	failures := l.failures
+	failures := l.count(err)
 	l.mu.Unlock()
 	switch {
 	case apierrors.IsUnauthorized(err), failures >= failuresToGiveUp:
@@ -123,6 +118,17 @@ func (l *link) look(ctx context.Context) time.Duration {
 	return probeInterval*9/10 + rand.N(probeInterval/10) //nolint:gosec // no secret
 }
 
+// count takes note of an answer, or that there was none, and returns how many failures there are
+// in a row. The caller holds mu.
+func (l *link) count(err error) int {
+	if err == nil {
+		l.failures = 0
+	} else {
+		l.failures++
+	}
+	return l.failures
+}
+
 // connect makes a connection.
 func (l *link) connect(ctx context.Context) time.Duration {
 	free, err := l.fleet.slot(ctx)
@@ -136,12 +142,7 @@ func (l *link) connect(ctx context.Context) time.Duration {
 	}
 	l.mu.Lock()
 	l.connection = c
-	if err == nil {
-		l.failures = 0
-	} else {
-		l.failures++
-	}
-	failures := l.failures
+	failures := l.count(err)
 	l.mu.Unlock()
 	if err != nil {
 		l.fleet.log.V(1).Info("Connecting failed", "cluster", l.key.String(), "failures", failures, "error", err.Error())

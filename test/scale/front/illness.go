@@ -66,7 +66,12 @@ func Refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, message
 	if len(causes) > 0 {
 		s.Details = &metav1.StatusDetails{Causes: causes}
 	}
-	raw, err := json.Marshal(s)
+	Answer(w, code, s)
+}
+
+// Answer answers with an object in JSON.
+func Answer(w http.ResponseWriter, code int, o any) {
+	raw, err := json.Marshal(o)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

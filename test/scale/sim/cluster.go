@@ -144,18 +144,7 @@ func (c *Cluster) answer(w http.ResponseWriter, r *http.Request, o object) {
 		front.Refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, r.URL.Path+" not found")
 		return
 	}
-	write(w, http.StatusOK, shown(r, o))
-}
-
-func write(w http.ResponseWriter, code int, o any) {
-	raw, err := json.Marshal(o)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_, _ = w.Write(raw) // who asked may be gone
+	front.Answer(w, http.StatusOK, shown(r, o))
 }
 
 func (c *Cluster) list(w http.ResponseWriter, r *http.Request, p place) {
@@ -180,7 +169,7 @@ func (c *Cluster) list(w http.ResponseWriter, r *http.Request, p place) {
 	} else if k := kindOf(p.collection); k != "" {
 		kind, apiVersion = k+"List", groupVersion(p.collection)
 	}
-	write(w, http.StatusOK, object{"apiVersion": apiVersion, "kind": kind, "metadata": object{"resourceVersion": strconv.Itoa(version)}, "items": items})
+	front.Answer(w, http.StatusOK, object{"apiVersion": apiVersion, "kind": kind, "metadata": object{"resourceVersion": strconv.Itoa(version)}, "items": items})
 }
 
 // versionOf is the resourceVersion that is asked for, 0 for any.
@@ -291,7 +280,7 @@ func (c *Cluster) create(w http.ResponseWriter, r *http.Request, p place) {
 		front.Refuse(w, http.StatusConflict, metav1.StatusReasonAlreadyExists, p.key()+" already exists")
 		return
 	}
-	write(w, http.StatusCreated, created)
+	front.Answer(w, http.StatusCreated, created)
 }
 
 // homeless refuses what is to be written to a namespace that is not there.
