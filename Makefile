@@ -76,7 +76,7 @@ images: build bin/probe $(LAB) ## Pack the programs into OCI archives in out/.
 	$(LAB) image -o out/probe.tar -t fairlead.io/probe:dev -entrypoint /probe bin/probe:/probe
 
 .PHONY: images-next
-images-next: $(NEXT_IMAGES)
+images-next: out/fairlead-$(NEXT).tar out/fairlead-$(RELAID).tar
 
 .PHONY: $(NEXT_IMAGES)
 out/fairlead-$(RELAID).tar: OTHER := -X github.com/fairlead-io/fairlead/internal/datapath.layoutVersion=$(RELAID_LAYOUT)
