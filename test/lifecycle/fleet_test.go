@@ -94,19 +94,6 @@ func apply(t *testing.T, text string) {
 	testkit.Eventually(t, time.Minute, "applied", func(ctx context.Context) error { return applyText(ctx, hub(t), text) })
 }
 
-// patchClass has the lab's ClusterClass ask the operator for patches.
-func patchClass(ctx context.Context, c client.Client) error {
-	class := &clusterv1.ClusterClass{}
-	if err := c.Get(ctx, client.ObjectKey{Namespace: testkit.FleetNamespace, Name: "lab"}, class); err != nil {
-		return err
-	}
-	old := class.DeepCopy()
-	class.Spec.Patches = []clusterv1.ClusterClassPatch{{Name: "fairlead", External: &clusterv1.ExternalPatchDefinition{
-		GeneratePatchesExtension: "generate-patches.fairlead", DiscoverVariablesExtension: "discover-variables.fairlead",
-	}}}
-	return c.Patch(ctx, class, client.MergeFrom(old))
-}
-
 func hub(t *testing.T) client.Client { return clientOf(t, testkit.Hub) }
 
 func clientOf(t *testing.T, cluster string) client.Client {

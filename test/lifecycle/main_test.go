@@ -127,5 +127,5 @@ spec: {clientConfig: {url: "https://` + hooksAddress + `"}}
 			return err
 		}
 	}
-	return patchClass(ctx, hub)
+	return testkit.NameInClass(ctx, hub)
 }
