@@ -6,8 +6,27 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// AnnotationClusterID is a Cluster's number in the fleet, which it keeps for life.
-const AnnotationClusterID = "fairlead.io/cluster-id"
+// Annotations of Clusters that get their addresses from a FleetPool.
+const (
+	// AnnotationClusterID is a Cluster's number in the fleet, which it keeps for life.
+	AnnotationClusterID = "fairlead.io/cluster-id"
+	// AnnotationLoadBalancerRanges are the Cluster's prefixes for load balancers, separated by
+	// commas; its cluster gets them as AddressPool "fleet".
+	AnnotationLoadBalancerRanges = "fairlead.io/load-balancer-ranges"
+	// AnnotationBirth is BirthPending at a Cluster that is paused until it has its addresses:
+	// whoever gives them takes both away. It is for Clusters without a topology.
+	AnnotationBirth = "fairlead.io/birth"
+	// AnnotationNodeKernel is the version of Linux that the image of the Cluster's machines
+	// brings, such as 6.12.0. The hooks hold an upgrade to one that the network does not support.
+	AnnotationNodeKernel = "fairlead.io/node-kernel"
+)
+
+// BirthPending is the value of AnnotationBirth.
+const BirthPending = "Pending"
+
+// FleetAddressPool is the name of the AddressPool that a cluster gets for what its Cluster holds
+// for load balancers.
+const FleetAddressPool = "fleet"
 
 // FleetPoolSpec says which numbers and addresses there are for the clusters of a namespace.
 //
@@ -115,12 +134,14 @@ type ClusterClassSizes struct {
 	// +optional
 	ClusterSelector metav1.LabelSelector `json:"clusterSelector,omitempty,omitzero"`
 
-	// pods, services and loadBalancers are the lengths of the prefixes that a cluster gets for
-	// each use. One that is left out is not given: what the Cluster names itself stays.
+	// pods are the lengths of the prefixes that a cluster gets for pods; left out, it gets none
+	// and keeps what the Cluster names itself.
 	// +optional
 	Pods PrefixLengths `json:"pods,omitempty,omitzero"`
+	// services are those for Services.
 	// +optional
 	Services PrefixLengths `json:"services,omitempty,omitzero"`
+	// loadBalancers are those for Services of type LoadBalancer.
 	// +optional
 	LoadBalancers PrefixLengths `json:"loadBalancers,omitempty,omitzero"`
 }
@@ -153,12 +174,20 @@ type FleetPoolStatus struct {
 	// +kubebuilder:validation:MaxItems=8192
 	Holdings []Holding `json:"holdings,omitempty"`
 
+	// waiting are Clusters that get nothing, and why: the first 64 by name.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Waiting []WaitingCluster `json:"waiting,omitempty"`
+
 	// usage says for each class, use and family how many ranges are left.
 	// +optional
 	// +listType=atomic
 	Usage []PoolUsage `json:"usage,omitempty"`
 
-	// conditions: Ready, Conflicts, NearlyFull.
+	// conditions: Accepted (the spec has no fault), Available (no class has run out of
+	// ranges, or will within 30 days), Disjoint (no two clusters have the same addresses) and
+	// Ready, which sums them up.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -167,24 +196,27 @@ type FleetPoolStatus struct {
 
 // Holding is what a cluster holds, or held.
 type Holding struct {
-	// cluster is the name of the Cluster, uid its UID: one made anew is another cluster.
+	// cluster is the name of the Cluster.
 	// +required
 	Cluster string `json:"cluster"`
+	// uid is the Cluster's UID: one made anew is another cluster.
 	// +required
 	UID string `json:"uid"`
 	// id is the cluster's number in the fleet.
 	// +optional
 	ID int32 `json:"id,omitempty"`
-	// pods, services and loadBalancers are the cluster's ranges.
+	// pods are the cluster's ranges for pods, as prefixes.
 	// +optional
 	// +listType=atomic
-	Pods []Prefix `json:"pods,omitempty"`
+	Pods []string `json:"pods,omitempty"`
+	// services are the cluster's ranges for Services.
 	// +optional
 	// +listType=atomic
-	Services []Prefix `json:"services,omitempty"`
+	Services []string `json:"services,omitempty"`
+	// loadBalancers are the cluster's ranges for Services of type LoadBalancer.
 	// +optional
 	// +listType=atomic
-	LoadBalancers []Prefix `json:"loadBalancers,omitempty"`
+	LoadBalancers []string `json:"loadBalancers,omitempty"`
 	// since is when the cluster got them.
 	// +required
 	Since metav1.Time `json:"since"`
@@ -193,22 +225,38 @@ type Holding struct {
 	Freed *metav1.Time `json:"freed,omitempty"`
 }
 
+// WaitingCluster is a Cluster that gets nothing.
+type WaitingCluster struct {
+	// cluster is the name of the Cluster.
+	// +required
+	Cluster string `json:"cluster"`
+	// message says why, and what to do.
+	// +required
+	Message string `json:"message"`
+}
+
 // PoolUsage says how many ranges of a class's length are left.
 type PoolUsage struct {
-	// class, use and family say of which ranges.
+	// class is the class of clusters whose lengths count.
 	// +required
 	Class string `json:"class"`
+	// use is what the ranges are for.
 	// +required
 	Use AddressUse `json:"use"`
+	// family is IPv4 or IPv6.
 	// +required
 	// +kubebuilder:validation:Enum=IPv4;IPv6
 	Family string `json:"family"`
-	// total is how many there are, free how many a cluster could get now, resting how many
-	// were given back and rest.
+	// length is the length of the ranges' prefixes.
+	// +required
+	Length int32 `json:"length"`
+	// total is how many there are.
 	// +required
 	Total int64 `json:"total"`
+	// free is how many a cluster could get now.
 	// +required
 	Free int64 `json:"free"`
+	// resting is how many were given back and rest.
 	// +optional
 	Resting int64 `json:"resting,omitempty"`
 	// runsOut is when the last one goes, if clusters come as they did in the last 30 days.
@@ -222,13 +270,17 @@ type PoolUsage struct {
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:categories=fairlead
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type FleetPool struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// spec says which numbers and addresses there are.
 	// +required
 	Spec FleetPoolSpec `json:"spec"`
+	// status is what clusters hold.
 	// +optional
 	Status FleetPoolStatus `json:"status,omitempty"`
 }
@@ -240,4 +292,11 @@ type FleetPoolList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []FleetPool `json:"items"`
+}
+
+// GetConditions returns the object's conditions.
+func (p *FleetPool) GetConditions() []metav1.Condition { return p.Status.Conditions }
+
+func init() {
+	register(&FleetPool{}, &FleetPoolList{})
 }

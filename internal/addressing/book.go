@@ -73,7 +73,7 @@ func (b *Book) Reserve(r Request) (Holding, error) {
 		return *h, nil
 	}
 	h := Holding{Cluster: r.Cluster, UID: r.UID, Since: b.now}
-	if refusal := b.number(&h); refusal != nil {
+	if refusal := b.number(&h, &r); refusal != nil {
 		return Holding{}, refusal
 	}
 	before := map[Use]*netipx.IPSet{}
@@ -108,14 +108,25 @@ func (b *Book) of(cluster, uid string) *Holding {
 	return nil
 }
 
-// number gives the lowest number that is free.
-func (b *Book) number(h *Holding) *Refusal {
-	taken := map[uint32]bool{}
+// number gives the number that the cluster has already, or the lowest that is free.
+func (b *Book) number(h *Holding, r *Request) *Refusal {
+	taken := map[uint32]string{}
 	for _, other := range b.holdings {
-		taken[other.ID] = true
+		taken[other.ID] = other.Cluster
+	}
+	if r.ID != 0 {
+		owner, is := taken[r.ID]
+		if !is {
+			h.ID = r.ID
+			return nil
+		}
+		if !r.Existing {
+			return &Refusal{Cluster: h.Cluster, Owner: owner, Until: b.next(func(o *Holding) bool { return o.ID == r.ID }),
+				why: fmt.Sprintf("it has number %d, and so has Cluster %s: name another, or none", r.ID, owner)}
+		}
 	}
 	for id := b.ids.First; ; id++ {
-		if !taken[id] {
+		if _, is := taken[id]; !is {
 			h.ID = id
 			return nil
 		}

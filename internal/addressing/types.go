@@ -80,7 +80,9 @@ func (h *Holding) Of(u Use) []netip.Prefix {
 // Request is a cluster that asks for addresses.
 type Request struct {
 	Cluster, UID string
-	Sizes        Sizes
+	// ID is the number that the cluster has already, 0 for none: it gets that one or none.
+	ID    uint32
+	Sizes Sizes
 	// Named are ranges that the cluster's own object names: for a use and a family of which it
 	// names one, it gets that one or none.
 	Named []Range
