@@ -5,22 +5,24 @@ package build
 import (
 	"context"
 	"path/filepath"
+
+	"github.com/fairlead-io/fairlead/test/capi"
+	"github.com/fairlead-io/fairlead/test/lab/kube"
 )
 
-// CoreManager is the binary of Cluster API's core manager.
-const CoreManager = "cluster-api-core"
-
-// clusterAPI builds the core manager from the module that pins Cluster API's managers.
+// clusterAPI puts Cluster API's core manager among the binaries of the lab's own version, where the
+// hub finds it.
 func (b Builder) clusterAPI(ctx context.Context) error {
-	home := filepath.Join(b.Checkout, "test", "capi", "tools")
-	release, err := requiredVersion(filepath.Join(home, "go.mod"), capi)
+	program, err := b.source().Program(ctx, capi.Core)
 	if err != nil {
 		return err
 	}
-	return b.Ensure(ctx, Target{
-		Name: "Cluster API " + release, Dir: home, Sources: home, Hint: "about two minutes the first time",
-		// The manager keeps the version that it reports in the CRDs' and providers' labels.
-		Flags:    []string{"-ldflags=-s -w -X " + capi + "/version.gitVersion=" + release},
-		Packages: map[string]string{CoreManager: capi + "/core"},
-	})
+	return copyBinary(program, filepath.Join(b.Bin(), kube.CoreManager))
 }
+
+// CoreConfig is the folder of the core manager's CRDs and webhooks.
+func (b Builder) CoreConfig(ctx context.Context) (string, error) {
+	return b.source().Config(ctx, capi.Core)
+}
+
+func (b Builder) source() capi.Source { return capi.Source{Checkout: b.Checkout, Progress: b.Progress} }

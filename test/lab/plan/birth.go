@@ -33,9 +33,9 @@ type NodeBirth struct {
 	Kubernetes string `json:"kubernetes"`
 }
 
-// With adds the clusters that are born and have a control plane.
+// With has, of the clusters that are born, those that have a control plane now.
 func (p Plan) With(births []Birth) Plan {
-	p.Clusters = slices.Clone(p.Clusters)
+	p.Clusters = slices.DeleteFunc(slices.Clone(p.Clusters), func(c Cluster) bool { return c.Born })
 	for _, b := range births {
 		if b.Kubernetes != "" {
 			p.Clusters = append(p.Clusters, p.Born(b))
