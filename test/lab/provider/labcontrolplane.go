@@ -45,8 +45,11 @@ func (r *labControlPlanes) reconcile(ctx context.Context, o *labControlPlane) (r
 		return reconcile.Result{}, err
 	}
 	start, reason, message := r.wanted(cluster, o)
-	if reason != "" {
-		r.say(o, reason, message)
+	if reason != "" { // One that runs goes on as it is.
+		set(o, &o.Status.Conditions, ready, reason, message)
+		if !o.Status.Initialization.ControlPlaneInitialized {
+			set(o, &o.Status.Conditions, available, reason, message)
+		}
 		return reconcile.Result{}, nil
 	}
 	if err := keep(ctx, r, o); err != nil {
