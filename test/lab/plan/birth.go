@@ -47,7 +47,7 @@ func (p Plan) With(births []Birth) Plan {
 // Born is the cluster of a birth. Names of its interfaces are made of numbers, because Cluster API's
 // names are too long for them.
 func (p Plan) Born(b Birth) Cluster {
-	nodes := rangesOf(b.Index).nodes
+	nodes := nodeNetworks(b.Index)
 	c := Cluster{
 		Name: b.Name, Born: true, Bridge: fmt.Sprintf("br-c%d", b.Index),
 		NodeNetworks: nodes, PodCIDRs: b.PodCIDRs, ServiceCIDRs: b.ServiceCIDRs,
