@@ -40,7 +40,7 @@ BPF       := ./bpf/... ./internal/datapath/... ./internal/probe/prober ./test/an
 # Tests of the datapath that are run once more with clsact at the uplink and the tunnel; pods have it anyway.
 OVER_CLSACT := TestPaths|TestServices$$$$|TestRestart|TestRestore|TestCleanup
 # Packages that start a kube-apiserver.
-ENV       := ./cmd/fairleadctl ./controllers/... ./internal/birth ./test/bench/services ./test/tenancy ./internal/fleet/... ./internal/gate ./internal/helm/... ./internal/release/...
+ENV       := ./cmd/fairleadctl ./controllers/... ./internal/birth ./test/bench/services ./test/capi/... ./test/tenancy ./internal/fleet/... ./internal/gate ./internal/helm/... ./internal/release/...
 
 .DEFAULT_GOAL := help
 .PHONY: help

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/fairlead-io/fairlead/test/lab/births"
 	"github.com/fairlead-io/fairlead/test/lab/plan"
 )
 
@@ -68,8 +69,14 @@ func OpenRunning(out io.Writer) (*Lab, error) {
 	return l, json.Unmarshal(raw, &l.plan)
 }
 
-// Plan returns what the lab consists of: clusters, nodes, addresses.
-func (l *Lab) Plan() plan.Plan { return l.plan }
+// Plan returns what the lab consists of now: clusters, nodes, addresses.
+func (l *Lab) Plan() plan.Plan {
+	born, err := births.Load(l.plan.Dir)
+	if err != nil {
+		return l.plan // The lab's program, which every test runs, says what is wrong with the file.
+	}
+	return l.plan.With(born)
+}
 
 // Path returns a path inside of the checkout.
 func (l *Lab) Path(elem ...string) string {
@@ -79,7 +86,7 @@ func (l *Lab) Path(elem ...string) string {
 // Clusters returns the workload clusters' names.
 func (l *Lab) Clusters() []string {
 	var names []string
-	for _, c := range l.plan.Clusters {
+	for _, c := range l.Plan().Clusters {
 		if !c.Hub {
 			names = append(names, c.Name)
 		}

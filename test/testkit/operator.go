@@ -81,7 +81,7 @@ func (l *Lab) InstallOperatorVersion(ctx context.Context, version string) error 
 		return err
 	}
 	values := map[string]any{
-		"image":       map[string]any{"tag": version},
+		"image": map[string]any{"tag": version},
 		// Cluster API's manager finds no Services by name there.
 		"birth":       map[string]any{"url": "https://" + net.JoinHostPort(hub.Nodes[0].IPv4.String(), hooksPort)},
 		"hostNetwork": true,
