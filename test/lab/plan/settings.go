@@ -101,8 +101,10 @@ func FromEnv(lookup func(string) string, workDir string) (Settings, error) {
 	return s, s.validate()
 }
 
-// names splits at spaces and commas.
-func names(list string) []string { return strings.Fields(strings.ReplaceAll(list, ",", " ")) }
+// names splits at spaces and commas; there may be none.
+func names(list string) []string {
+	return slices.Clip(append([]string(nil), strings.Fields(strings.ReplaceAll(list, ",", " "))...))
+}
 
 func (s Settings) validate() error {
 	if s.Nodes < 1 || s.Nodes > maxNodes {
