@@ -7,6 +7,7 @@ package testkit
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +54,19 @@ func Open(out io.Writer) (*Lab, error) {
 		return nil, err
 	}
 	return &Lab{root: root, plan: plan.New(settings), out: out}, nil
+}
+
+// OpenRunning is Open for the lab that runs, whatever the settings are now.
+func OpenRunning(out io.Writer) (*Lab, error) {
+	l, err := Open(out)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := os.ReadFile(filepath.Join(l.plan.Dir, "lab.json"))
+	if err != nil {
+		return nil, fmt.Errorf("there is no lab in %s: start it with `make lab-up` or `make demo`: %w", l.plan.Dir, err)
+	}
+	return l, json.Unmarshal(raw, &l.plan)
 }
 
 // Plan returns what the lab consists of now: clusters, nodes, addresses.
