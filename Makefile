@@ -34,13 +34,13 @@ UNIT      := ./api/... ./charts/... ./cmd/fairlead/... ./cmd/fairlead-agent/... 
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
              ./test/architecture ./test/conformance ./test/continuity ./test/requests ./test/kernelmatrix/... \
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
-             $(addprefix ./test/lab/,atomicfile build fleet hostlimit image kube node pki plan progress supervise wire)
+             $(addprefix ./test/lab/,atomicfile births build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
 BPF       := ./bpf/... ./internal/datapath/... ./internal/probe/prober ./test/announce ./test/cni ./test/faulty/... ./test/lab/cgroup ./test/pathmtu ./test/standby $(addprefix ./test/bench/,load programs topo)
 # Tests of the datapath that are run once more with clsact at the uplink and the tunnel; pods have it anyway.
 OVER_CLSACT := TestPaths|TestServices$$$$|TestRestart|TestRestore|TestCleanup
 # Packages that start a kube-apiserver.
-ENV       := ./cmd/fairleadctl ./controllers/... ./internal/birth ./test/bench/services ./test/capi/... ./test/tenancy ./internal/fleet/... ./internal/gate ./internal/helm/... ./internal/release/...
+ENV       := ./cmd/fairleadctl ./controllers/... ./internal/birth ./test/bench/services ./test/capi/... ./test/lab/provider ./test/tenancy ./internal/fleet/... ./internal/gate ./internal/helm/... ./internal/release/...
 
 .DEFAULT_GOAL := help
 .PHONY: help
