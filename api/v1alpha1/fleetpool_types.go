@@ -58,7 +58,7 @@ type FleetPoolSpec struct {
 	// +optional
 	// +kubebuilder:default="1h"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="spec.quarantine must not be negative"
-	Quarantine metav1.Duration `json:"quarantine,omitempty,omitzero"`
+	Quarantine *metav1.Duration `json:"quarantine,omitempty"`
 }
 
 // ClusterIDRange are numbers of clusters, the first and the last too.

@@ -174,6 +174,21 @@ func Make(s *v1alpha1.NetworkStack, all []v1alpha1.NetworkStack, clusters []Clus
 	return plan, nil
 }
 
+// For returns what a Cluster gets by the NetworkStack that selects it, nil when none does or it
+// cannot be acted on.
+func For(c Cluster, all []v1alpha1.NetworkStack, versions Versions) *v1alpha1.ClusterStackSpec {
+	holder := holderAmong(byAge(all), c)
+	i := slices.IndexFunc(all, func(s v1alpha1.NetworkStack) bool { return s.Name == holder })
+	if i < 0 {
+		return nil
+	}
+	plan, err := Make(&all[i], all, []Cluster{c}, versions)
+	if err != nil || len(plan.Clusters) == 0 {
+		return nil
+	}
+	return &plan.Clusters[0].Spec
+}
+
 // Heir returns the name of the NetworkStack other than leaving that takes the
 // Cluster over as it is, "" when there is none and the Cluster is to be cleaned. A
 // stack that cannot be acted on (its version is none of the operator's, or the selector

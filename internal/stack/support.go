@@ -17,6 +17,12 @@ type Requirements struct {
 	Kubernetes, Kernel string
 }
 
+// Unmet says what of a cluster a version does not support, "" for nothing, as a sentence about
+// the version.
+func (v Versions) Unmet(version string, e v1alpha1.Environment) string {
+	return v.Requires[version].unmet(version, e)
+}
+
 // unmet says what of a cluster a version does not support, "" for nothing. What is not known
 // of a cluster holds nothing up.
 func (r Requirements) unmet(version string, e v1alpha1.Environment) string {

@@ -28,10 +28,23 @@ type Store struct {
 // RootSecretName is the name of the Secret that holds a NetworkStack's root.
 func RootSecretName(stack string) string { return stack + "-fairlead-root" }
 
+// operatorSecretName is the name of the Secret that holds the root of an operator's own server.
+const operatorSecretName = "fairlead-operator-root"
+
 // Root returns the root of a NetworkStack, made or replaced when that is due. Its
 // Secret belongs to the NetworkStack and goes with it.
 func (s *Store) Root(ctx context.Context, owner *v1alpha1.NetworkStack) (*Root, error) {
-	key := client.ObjectKey{Namespace: owner.Namespace, Name: RootSecretName(owner.Name)}
+	return s.root(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: RootSecretName(owner.Name)}, owner.Namespace+"/"+owner.Name, owner)
+}
+
+// Operator returns the root of what the operator in a namespace serves itself, which its
+// replicas share.
+func (s *Store) Operator(ctx context.Context, namespace string) (*Root, error) {
+	return s.root(ctx, client.ObjectKey{Namespace: namespace, Name: operatorSecretName}, "the operator in "+namespace, nil)
+}
+
+// root returns the root in a Secret, made or replaced when that is due. owner may be nil.
+func (s *Store) root(ctx context.Context, key client.ObjectKey, of string, owner *v1alpha1.NetworkStack) (*Root, error) {
 	secret := &corev1.Secret{}
 	err := s.Reader.Get(ctx, key, secret)
 	missing := apierrors.IsNotFound(err)
@@ -41,10 +54,10 @@ func (s *Store) Root(ctx context.Context, owner *v1alpha1.NetworkStack) (*Root, 
 	var current *Root
 	if !missing {
 		if current, err = ParseRoot(secret.Data); err != nil {
-			return nil, fmt.Errorf("the root of NetworkStack %s in Secret %s cannot be used: %w: restore the Secret from a backup, or delete it to have a new root made (clusters then get new CAs)", owner.Name, key, err)
+			return nil, fmt.Errorf("the root of %s in Secret %s cannot be used: %w: restore the Secret from a backup, or delete it to have a new root made (clusters then get new CAs)", of, key, err)
 		}
 	}
-	next, err := NextRoot(owner.Namespace+"/"+owner.Name, current, s.Now())
+	next, err := NextRoot(of, current, s.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +66,7 @@ func (s *Store) Root(ctx context.Context, owner *v1alpha1.NetworkStack) (*Root, 
 	}
 	err = s.write(ctx, owner, secret, key, next, missing)
 	if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) {
-		return s.Root(ctx, owner) // another cluster's reconcile was faster: its root is the one
+		return s.root(ctx, key, of, owner) // somebody else was faster: that root is the one
 	}
 	return next, err
 }
@@ -78,8 +91,10 @@ func (s *Store) write(ctx context.Context, owner *v1alpha1.NetworkStack, secret 
 		},
 	}
 	secret.Type = corev1.SecretTypeTLS
-	if err := controllerutil.SetControllerReference(owner, secret, s.Writer.Scheme()); err != nil {
-		return err
+	if owner != nil {
+		if err := controllerutil.SetControllerReference(owner, secret, s.Writer.Scheme()); err != nil {
+			return err
+		}
 	}
 	return s.Writer.Create(ctx, secret)
 }
