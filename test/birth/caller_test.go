@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package birth
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	runtimecatalog "sigs.k8s.io/cluster-api/api/runtime/catalog"
+	runtimehooksv1 "sigs.k8s.io/cluster-api/api/runtime/hooks/v1alpha1"
+	runtimev1 "sigs.k8s.io/cluster-api/api/runtime/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// callers is how many Clusters Cluster API works on at a time unless told otherwise
+	// (--clustertopology-concurrency).
+	callers = 50
+	// hookTimeout is how long it waits for an answer.
+	hookTimeout = 10 * time.Second
+	// firstBackoff and lastBackoff are its times after failures, as of its work queue.
+	firstBackoff = 5 * time.Millisecond
+	lastBackoff  = 10 * time.Second
+)
+
+// caller calls hooks as Cluster API's core manager does: over HTTPS, as many at a time, again
+// when it is told to and after failures.
+type caller struct {
+	catalog *runtimecatalog.Catalog
+	http    *http.Client
+	// path of the hook BeforeClusterCreate, as the operator tells it.
+	path string
+	// replicas are addresses, which are called in turn.
+	replicas []string
+	free     chan struct{}
+	calls    atomic.Int64
+	failures atomic.Int64
+}
+
+// caller finds the operator's hooks by its ExtensionConfig; replicas are all that serve them.
+func (h *hub) caller(replicas ...string) *caller {
+	h.t.Helper()
+	c := &caller{catalog: runtimecatalog.New(), replicas: replicas, free: make(chan struct{}, callers)}
+	h.must(runtimehooksv1.AddToCatalog(c.catalog))
+	roots := x509.NewCertPool()
+	h.eventually("the operator says how to verify it", func() string {
+		e := &runtimev1.ExtensionConfig{}
+		h.must(h.client.Get(h.t.Context(), client.ObjectKey{Name: "fairlead"}, e))
+		if roots.AppendCertsFromPEM(e.Spec.ClientConfig.CABundle) {
+			return ""
+		}
+		return "it does not"
+	})
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: callers}
+	c.http = &http.Client{Transport: transport, Timeout: hookTimeout}
+	h.t.Cleanup(transport.CloseIdleConnections)
+	for _, address := range replicas {
+		h.eventually(address+" tells its hooks", func() string {
+			if err := c.discover(h.t.Context(), address); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+	}
+	return c
+}
+
+func (c *caller) discover(ctx context.Context, address string) error {
+	gvh, err := c.catalog.GroupVersionHook(runtimehooksv1.Discovery)
+	if err != nil {
+		return err
+	}
+	said := &runtimehooksv1.DiscoveryResponse{}
+	if err := c.post(ctx, address, gvh, "", &runtimehooksv1.DiscoveryRequest{}, said); err != nil {
+		return err
+	}
+	at := slices.IndexFunc(said.Handlers, func(x runtimehooksv1.ExtensionHandler) bool {
+		return x.RequestHook.Hook == "BeforeClusterCreate"
+	})
+	if at < 0 {
+		return fmt.Errorf("%d handlers, none for BeforeClusterCreate", len(said.Handlers))
+	}
+	c.path = said.Handlers[at].Name
+	return nil
+}
+
+func (c *caller) post(ctx context.Context, address string, hook runtimecatalog.GroupVersionHook, name string, request runtime.Object, response any) error {
+	gvk, err := c.catalog.Request(hook)
+	if err != nil {
+		return err
+	}
+	request.GetObjectKind().SetGroupVersionKind(gvk)
+	raw, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+address+runtimecatalog.GVHToPath(hook, name), bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", resp.Status, body)
+	}
+	return json.Unmarshal(body, response)
+}
+
+// bear calls BeforeClusterCreate for all of the Clusters until each may be created, and returns
+// how long each took, from its first call on.
+func (c *caller) bear(ctx context.Context, clusters []clusterv1.Cluster) ([]time.Duration, error) {
+	took, errs := make([]time.Duration, len(clusters)), make([]error, len(clusters))
+	var all sync.WaitGroup
+	for i := range clusters {
+		all.Go(func() { took[i], errs[i] = c.one(ctx, i, &clusters[i]) })
+	}
+	all.Wait()
+	return took, errors.Join(errs...)
+}
+
+func (c *caller) one(ctx context.Context, turn int, cluster *clusterv1.Cluster) (time.Duration, error) {
+	var began time.Time
+	backoff := firstBackoff
+	for {
+		c.free <- struct{}{}
+		if began.IsZero() {
+			began = time.Now()
+		}
+		wait, err := c.ask(ctx, c.replicas[turn%len(c.replicas)], cluster)
+		<-c.free
+		turn++
+		switch {
+		case err != nil:
+			c.failures.Add(1)
+			wait, backoff = backoff, min(2*backoff, lastBackoff)
+		case wait == 0:
+			return time.Since(began), nil
+		}
+		again := time.NewTimer(wait)
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return 0, fmt.Errorf("cluster %s: %w (%w)", cluster.Name, context.Cause(ctx), err)
+		}
+	}
+}
+
+// ask makes one call, and returns how long the creation is to be held.
+func (c *caller) ask(ctx context.Context, address string, cluster *clusterv1.Cluster) (time.Duration, error) {
+	gvh, err := c.catalog.GroupVersionHook(runtimehooksv1.BeforeClusterCreate)
+	if err != nil {
+		return 0, err
+	}
+	c.calls.Add(1)
+	said := &runtimehooksv1.BeforeClusterCreateResponse{}
+	if err := c.post(ctx, address, gvh, c.path, &runtimehooksv1.BeforeClusterCreateRequest{Cluster: *cluster}, said); err != nil {
+		return 0, err
+	}
+	if said.Status != runtimehooksv1.ResponseStatusSuccess {
+		return 0, errors.New(said.Message)
+	}
+	return time.Duration(said.RetryAfterSeconds) * time.Second, nil
+}
