@@ -26,7 +26,7 @@ LAB       := bin/lab
 KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 
 # Packages whose tests need nothing but Go.
-UNIT      := ./api/... ./charts/... ./cmd/fairlead/... ./cmd/fairlead-agent/... ./cmd/fairlead-cni/... ./internal/addresspool/... ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/fleetmetrics/... ./internal/model/... ./internal/notify/... ./internal/objects/... ./internal/probe \
+UNIT      := ./api/... ./charts/... ./cmd/fairlead/... ./cmd/fairlead-agent/... ./cmd/fairlead-cni/... ./internal/addresspool/... ./internal/addressing ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/fleetmetrics/... ./internal/model/... ./internal/notify/... ./internal/objects/... ./internal/probe \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
              ./test/architecture ./test/conformance ./test/continuity ./test/requests ./test/kernelmatrix/... \
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
@@ -36,7 +36,7 @@ BPF       := ./bpf/... ./internal/datapath/... ./internal/probe/prober ./test/an
 # Tests of the datapath that are run once more with clsact at the uplink and the tunnel; pods have it anyway.
 OVER_CLSACT := TestPaths|TestServices$$$$|TestRestart|TestRestore|TestCleanup
 # Packages that start a kube-apiserver.
-ENV       := ./cmd/fairleadctl ./controllers/... ./test/bench/services ./test/capi/... ./test/tenancy ./internal/fleet/... ./internal/gate ./internal/helm/... ./internal/release/...
+ENV       := ./cmd/fairleadctl ./controllers/... ./internal/birth ./test/bench/services ./test/capi/... ./test/tenancy ./internal/fleet/... ./internal/gate ./internal/helm/... ./internal/release/...
 
 .DEFAULT_GOAL := help
 .PHONY: help

@@ -20,9 +20,6 @@ import (
 	"github.com/fairlead-io/fairlead/internal/trust"
 )
 
-// ObjectName is the name of the ExtensionConfig, and of the MutatingWebhookConfiguration.
-const ObjectName = "fairlead"
-
 const (
 	// introduceEvery is how often it is looked after whether the callers still know the root.
 	introduceEvery = time.Minute
@@ -35,7 +32,10 @@ const (
 // certificate of each replica's own, and the root's certificate in the objects by which Cluster
 // API and the API server find the server. Those objects are the chart's.
 type Identity struct {
-	Roots     *trust.Store
+	Roots *trust.Store
+	// Name is that of the ExtensionConfig, and of the MutatingWebhookConfiguration.
+	Name string
+	// Namespace is the operator's.
 	Namespace string
 	// Hosts are the names and addresses that callers use.
 	Hosts  []string
@@ -79,27 +79,27 @@ func (i *Identity) introduce(ctx context.Context) error {
 	}
 	i.mu.Unlock()
 	bundle := trust.EncodeBundle(root.Bundle...)
-	return errors.Join(i.tell(ctx, extensionConfig(bundle)), i.tell(ctx, webhookConfiguration(bundle)))
+	return errors.Join(i.tell(ctx, extensionConfig(i.Name, bundle)), i.tell(ctx, webhookConfiguration(i.Name, bundle)))
 }
 
 // tell writes the bundle into an object that is there.
 func (i *Identity) tell(ctx context.Context, u *unstructured.Unstructured) error {
 	there := &metav1.PartialObjectMetadata{}
 	there.SetGroupVersionKind(u.GroupVersionKind())
-	err := i.Reader.Get(ctx, client.ObjectKey{Name: ObjectName}, there)
+	err := i.Reader.Get(ctx, client.ObjectKey{Name: i.Name}, there)
 	if meta.IsNoMatchError(err) || client.IgnoreNotFound(err) == nil && err != nil {
 		if !i.told[u.GetKind()] {
-			i.Log.Info("There is no "+u.GetKind()+" "+ObjectName+": what asks by it does not ask", "kind", u.GetKind())
+			i.Log.Info("There is no "+u.GetKind()+" of this operator; who would ask by it does not ask", "name", i.Name)
 			i.note(u.GetKind(), true)
 		}
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("reading %s %s: %w", u.GetKind(), ObjectName, err)
+		return fmt.Errorf("reading %s %s: %w", u.GetKind(), i.Name, err)
 	}
 	i.note(u.GetKind(), false)
 	if err := i.Writer.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), fieldOwner, client.ForceOwnership); err != nil {
-		return fmt.Errorf("writing the CA bundle of %s %s: %w", u.GetKind(), ObjectName, err)
+		return fmt.Errorf("writing the CA bundle of %s %s: %w", u.GetKind(), i.Name, err)
 	}
 	return nil
 }
@@ -134,20 +134,20 @@ func (i *Identity) Ready() error {
 	return err
 }
 
-func extensionConfig(bundle []byte) *unstructured.Unstructured {
+func extensionConfig(name string, bundle []byte) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"clientConfig": map[string]any{"caBundle": base64.StdEncoding.EncodeToString(bundle)}}}}
 	u.SetAPIVersion("runtime.cluster.x-k8s.io/v1beta2")
 	u.SetKind("ExtensionConfig")
-	u.SetName(ObjectName)
+	u.SetName(name)
 	return u
 }
 
-func webhookConfiguration(bundle []byte) *unstructured.Unstructured {
+func webhookConfiguration(name string, bundle []byte) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{"webhooks": []any{map[string]any{
 		"name": webhookOf, "clientConfig": map[string]any{"caBundle": base64.StdEncoding.EncodeToString(bundle)},
 	}}}}
 	u.SetAPIVersion("admissionregistration.k8s.io/v1")
 	u.SetKind("MutatingWebhookConfiguration")
-	u.SetName(ObjectName)
+	u.SetName(name)
 	return u
 }

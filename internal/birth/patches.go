@@ -64,7 +64,9 @@ func (h *Hooks) DiscoverVariables(_ context.Context, _ *runtimehooksv1.DiscoverV
 	}}
 }
 
-func quoted(s string) apiextensionsv1.JSON { return apiextensionsv1.JSON{Raw: []byte(strconv.Quote(s))} }
+func quoted(s string) apiextensionsv1.JSON {
+	return apiextensionsv1.JSON{Raw: []byte(strconv.Quote(s))}
+}
 
 // GeneratePatches keeps kube-proxy out of clusters whose NetworkStack replaces it, and has nodes get
 // pod ranges that fit into the cluster's.

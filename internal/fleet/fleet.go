@@ -193,6 +193,13 @@ func (f *Fleet) Renew(cluster client.ObjectKey) {
 	}
 }
 
+// Hurry has a cluster that is not connected be tried at once: it answers from now on.
+func (f *Fleet) Hurry(cluster client.ObjectKey) {
+	if l := f.link(cluster); l != nil {
+		l.hurry()
+	}
+}
+
 // IsKubeconfig says whether a Secret is a Cluster's kubeconfig, and of which Cluster.
 func IsKubeconfig(s client.Object) (cluster client.ObjectKey, ok bool) {
 	name := s.GetLabels()[clusterv1.ClusterNameLabel]

@@ -176,6 +176,20 @@ func (l *link) renew(of *connection) {
 	}
 	of.mirror.end()
 	l.connection, l.failures = nil, 0
+	l.lookNow()
+}
+
+// hurry ends the pause before the next attempt to connect.
+func (l *link) hurry() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.connection == nil {
+		l.lookNow()
+	}
+}
+
+// lookNow ends the pause before the next look.
+func (l *link) lookNow() {
 	select {
 	case l.again <- struct{}{}:
 	default:

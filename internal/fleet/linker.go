@@ -32,6 +32,9 @@ func (l *linker) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 		return reconcile.Result{}, err
 	}
 	l.fleet.follow(req.NamespacedName, !apierrors.IsNotFound(err), provisioned(cluster))
+	if up := cluster.Status.Initialization.ControlPlaneInitialized; up != nil && *up {
+		l.fleet.Hurry(req.NamespacedName) // its API server has answered Cluster API
+	}
 	return reconcile.Result{}, nil
 }
 

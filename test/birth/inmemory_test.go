@@ -262,7 +262,7 @@ func (s *memoryStory) deaths() {
 	p := &v1alpha1.FleetPool{}
 	s.must(s.client.Get(t.Context(), client.ObjectKeyFromObject(pool()), p))
 	old := p.DeepCopy()
-	p.Spec.Quarantine = metav1.Duration{}
+	p.Spec.Quarantine = &metav1.Duration{}
 	s.must(s.client.Patch(t.Context(), p, client.MergeFrom(old)))
 	s.bear(s.n+dead, s.n+dead+1)
 	s.until(s.n + 1)

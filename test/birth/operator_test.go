@@ -7,12 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	runtimev1 "sigs.k8s.io/cluster-api/api/runtime/v1beta2"
 
 	"github.com/fairlead-io/fairlead/test/program"
@@ -46,7 +44,7 @@ func (o *operator) start() {
 	exe, err := operatorProgram()
 	o.h.must(err)
 	cmd := exec.Command(exe, "operator", "--health-address=0", "--metrics-address=0", "--log-format=text",
-		"--leader-election-namespace=fairlead-system", "--hooks-address="+o.address)
+		"--leader-election-namespace=fairlead-system", "--hooks-address="+o.address, "--hooks-host=127.0.0.1")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+o.h.kubeconfig(), "GOMEMLIMIT="+goMemory)
 	p, err := program.Start(o.name, filepath.Join(o.h.dir, o.name+".log"), cmd)
 	o.h.must(err)
@@ -96,6 +94,3 @@ func (h *hub) announce(o *operator) {
 		Spec:       runtimev1.ExtensionConfigSpec{ClientConfig: runtimev1.ClientConfig{URL: "https://" + o.address}},
 	}))
 }
-
-var _ = clientcmdapi.Config{}
-var _ = strconv.Itoa

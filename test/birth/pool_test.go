@@ -39,7 +39,7 @@ func pool() *v1alpha1.FleetPool {
 				Pods: v1alpha1.PrefixLengths{IPv4: 20, IPv6: 56}, Services: v1alpha1.PrefixLengths{IPv4: 24, IPv6: 112},
 				LoadBalancers: v1alpha1.PrefixLengths{IPv4: 28},
 			}},
-			Quarantine: metav1.Duration{Duration: quarantine},
+			Quarantine: &metav1.Duration{Duration: quarantine},
 		},
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -60,25 +59,32 @@ func TestThousandBirths(t *testing.T) {
 	}
 
 	more := h.register(r.n, r.n+r.n/4)
-	done := make(chan struct{})
-	var kills sync.WaitGroup
+	born := make(chan error, 1)
+	go func() {
+		_, err := c.bear(ctx, more)
+		born <- err
+	}()
 	killed := 0
-	kills.Go(func() {
-		for {
+	for through := false; !through; {
+		asked := c.calls.Load()
+		h.eventually("the replica is in the middle of it, or all are born", func() string {
 			select {
-			case <-done:
-				return
-			case <-time.After(time.Second): // in the middle of whatever is going on then
-				second.kill()
-				second.start()
-				killed++
+			case err := <-born:
+				h.must(err)
+				through = true
+			default:
 			}
+			if through || c.calls.Load() > asked+callers && c.discover(ctx, second.address) == nil {
+				return ""
+			}
+			return "neither"
+		})
+		if !through {
+			second.kill()
+			second.start()
+			killed++
 		}
-	})
-	_, err = c.bear(ctx, more)
-	close(done)
-	kills.Wait()
-	h.must(err)
+	}
 	h.disjoint()
 	r.add("kills", "of a replica", "", float64(killed))
 	r.write()

@@ -15,10 +15,19 @@ What the operator does with the objects that it serves, one reason a rule. It is
 ClusterRole without watchNamespaces and a Role in each of them otherwise.
 */ -}}
 {{- define "fairlead-operator.rules" -}}
-# Select Clusters, and learn endpoint, pod ranges and deletion. Never written.
+# Select Clusters, and learn endpoint, pod ranges and deletion; patch gives those that are
+# new their number and addresses.
 - apiGroups: [cluster.x-k8s.io]
   resources: [clusters]
+  verbs: [get, list, watch, patch]
+# What numbers and addresses there are.
+- apiGroups: [fairlead.io]
+  resources: [fleetpools]
   verbs: [get, list, watch]
+# Reservations are updates with a resource version, the rest is patches.
+- apiGroups: [fairlead.io]
+  resources: [fleetpools/status]
+  verbs: [patch, update]
 # The objects that people write; patch is for the finalizer.
 - apiGroups: [fairlead.io]
   resources: [networkstacks]
@@ -48,4 +57,9 @@ ClusterRole without watchNamespaces and a Role in each of them otherwise.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- end }}
+
+{{- /* Operators that serve a namespace each have hooks each. */ -}}
+{{- define "fairlead-operator.hooks" -}}
+{{- if .Values.watchNamespaces }}{{ printf "fairlead-%s" .Release.Namespace }}{{ else }}fairlead{{ end }}
 {{- end }}

@@ -75,6 +75,12 @@ type Config struct {
 	ReconnectInterval time.Duration
 	// Chart is the cni chart of the operator's own version; nil is the embedded one.
 	Chart *release.Chart
+	// HooksAddress is where Cluster API's hooks are answered, host:port; "" or "0" is nowhere.
+	HooksAddress string
+	// HooksName is the name of the ExtensionConfig by which Cluster API finds the operator.
+	HooksName string
+	// HooksHosts are the names and addresses that callers of the hooks use.
+	HooksHosts []string
 	// ChartDir is a folder with cni charts of other versions; empty is none.
 	ChartDir string
 	// SkipNameValidation lets several operators live in one test process.
@@ -100,6 +106,9 @@ func (c *Config) Validate() error {
 		if info, err := os.Stat(c.ChartDir); err != nil || !info.IsDir() {
 			errs = append(errs, fmt.Errorf("--chart-dir %s is no folder that can be read; mount one there, or leave the flag out", c.ChartDir))
 		}
+	}
+	if c.answersHooks() && len(c.HooksHosts) == 0 {
+		errs = append(errs, errors.New("--hooks-host is not set; name the operator's Service (fairlead-operator-hooks.NAMESPACE.svc), or the address in the ExtensionConfig"))
 	}
 	if c.ReconnectInterval < time.Second {
 		errs = append(errs, fmt.Errorf("--reconnect-interval is %s; set it to at least 1s", c.ReconnectInterval))
@@ -170,6 +179,7 @@ func New(ctx context.Context, c Config) (ctrl.Manager, error) {
 	return mgr, errors.Join(
 		stacks.SetupWithManager(mgr),
 		clusters.SetupWithManager(mgr),
+		addBirth(mgr, &c, connections, stacks.Versions),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", func(r *http.Request) error {
 			ctx, cancel := context.WithTimeout(r.Context(), time.Second)

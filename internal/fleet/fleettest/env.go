@@ -83,9 +83,19 @@ func (s *Server) Operator() *rest.Config {
 	return cfg
 }
 
-// grantOperator creates the ServiceAccount and the rights of config/rbac.
+// grantOperator creates the ServiceAccount and the rights of config/rbac and config/hooks.
 func (s *Server) grantOperator() error {
-	raw, err := os.ReadFile(filepath.Join(root(), "config", "rbac", "rbac.yaml"))
+	for _, path := range []string{"rbac/rbac.yaml", "hooks/hooks.yaml"} {
+		if err := s.createAll(filepath.Join(root(), "config", path)); err != nil {
+			return fmt.Errorf("config/%s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// createAll creates the objects of a file, and the namespace of a ServiceAccount before it.
+func (s *Server) createAll(path string) error {
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command configgen writes config/rbac, config/admission and config/manager from the operator's chart,
+// Command configgen writes the generated files of config from the operator's chart,
 // so that the two ways to install the operator are one.
 package main
 
@@ -20,6 +20,8 @@ var targets = map[string]string{
 	"rbac.yaml":       filepath.Join("rbac", "rbac.yaml"),
 	"admission.yaml":  filepath.Join("admission", "clusterstacks.yaml"),
 	"deployment.yaml": filepath.Join("manager", "deployment.yaml"),
+	"hooks.yaml":      filepath.Join("hooks", "hooks.yaml"),
+	"extension.yaml":  filepath.Join("extension", "extensionconfig.yaml"),
 }
 
 func main() {
@@ -37,7 +39,7 @@ func run(chart, config string) error {
 	if err != nil {
 		return err
 	}
-	files, err := c.Render("fairlead-operator", "fairlead-system", nil)
+	files, err := c.Render("fairlead-operator", "fairlead-system", map[string]any{"birth": map[string]any{"extensionConfig": "Always"}})
 	if err != nil {
 		return err
 	}
