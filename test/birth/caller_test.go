@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	runtimecatalog "sigs.k8s.io/cluster-api/api/runtime/catalog"
@@ -29,6 +30,8 @@ const (
 	// callers is how many Clusters Cluster API works on at a time unless told otherwise
 	// (--clustertopology-concurrency).
 	callers = 50
+	// creators is how many Clusters are created at a time.
+	creators = 8
 	// hookTimeout is how long it waits for an answer.
 	hookTimeout = 10 * time.Second
 	// firstBackoff and lastBackoff are its times after failures, as of its work queue.
@@ -125,26 +128,31 @@ func (c *caller) post(ctx context.Context, address string, hook runtimecatalog.G
 	return json.Unmarshal(body, response)
 }
 
-// bear calls BeforeClusterCreate for all of the Clusters until each may be created, and returns
-// how long each took, from its first call on.
-func (c *caller) bear(ctx context.Context, clusters []clusterv1.Cluster) ([]time.Duration, error) {
+// bear creates Clusters, and calls BeforeClusterCreate for each as soon as it is there until it may
+// be created. It returns how long each took from its creation on.
+func (c *caller) bear(ctx context.Context, api client.Client, clusters []*clusterv1.Cluster) ([]time.Duration, error) {
 	took, errs := make([]time.Duration, len(clusters)), make([]error, len(clusters))
-	var all sync.WaitGroup
-	for i := range clusters {
-		all.Go(func() { took[i], errs[i] = c.one(ctx, i, &clusters[i]) })
+	var all errgroup.Group
+	var births sync.WaitGroup
+	all.SetLimit(creators)
+	for i, cluster := range clusters {
+		all.Go(func() error {
+			if err := api.Create(ctx, cluster); err != nil {
+				return err
+			}
+			births.Go(func() { took[i], errs[i] = c.one(ctx, i, cluster) })
+			return nil
+		})
 	}
-	all.Wait()
-	return took, errors.Join(errs...)
+	err := all.Wait()
+	births.Wait()
+	return took, errors.Join(append(errs, err)...)
 }
 
 func (c *caller) one(ctx context.Context, turn int, cluster *clusterv1.Cluster) (time.Duration, error) {
-	var began time.Time
-	backoff := firstBackoff
+	created, backoff := time.Now(), firstBackoff
 	for {
 		c.free <- struct{}{}
-		if began.IsZero() {
-			began = time.Now()
-		}
 		wait, err := c.ask(ctx, c.replicas[turn%len(c.replicas)], cluster)
 		<-c.free
 		turn++
@@ -153,7 +161,7 @@ func (c *caller) one(ctx context.Context, turn int, cluster *clusterv1.Cluster) 
 			c.failures.Add(1)
 			wait, backoff = backoff, min(2*backoff, lastBackoff)
 		case wait == 0:
-			return time.Since(began), nil
+			return time.Since(created), nil
 		}
 		again := time.NewTimer(wait)
 		select {
