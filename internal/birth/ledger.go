@@ -33,6 +33,8 @@ type Ledger struct {
 	Live, Cached client.Reader
 	Writer       client.Client
 	Now          func() time.Time
+	// Wrote is called after each write of a FleetPool; nil is nobody.
+	Wrote func()
 
 	mu    sync.Mutex
 	desks map[string]*desk
@@ -167,6 +169,9 @@ func (l *Ledger) save(ctx context.Context, object *v1alpha1.FleetPool, held []v1
 		}
 		return fmt.Errorf("writing the status of FleetPool %s/%s: %w", object.Namespace, object.Name, err)
 	}
+	if l.Wrote != nil {
+		l.Wrote()
+	}
 	return nil
 }
 
@@ -222,28 +227,29 @@ func (l *Ledger) open(ctx context.Context, object *v1alpha1.FleetPool, pool *Poo
 		case c.Namespace != object.Namespace:
 			held = append(held, addressing.Holding{Cluster: c.Namespace + "/" + c.Name, UID: string(c.UID), ID: cl.id, Ranges: cl.named, Since: c.CreationTimestamp.Time})
 		case existing(c), given(c):
-			r := cl.request(c, nil)
-			r.Existing = true
-			unknown = append(unknown, r)
+			unknown = append(unknown, cl.request(c, nil))
 		}
 	}
 	book, err := addressing.Open(pool.pools, pool.ids, held, pool.Quarantine, l.Now().Truncate(time.Second)) // as a status has it
 	if err != nil {
 		return nil, fmt.Errorf("FleetPool %s/%s: %w", object.Namespace, object.Name, err)
 	}
-	// Those with a number first: the others take what is left.
-	slices.SortStableFunc(unknown, func(a, b addressing.Request) int { return boolToInt(b.ID != 0) - boolToInt(a.ID != 0) })
+	// What runs has what it has; one that only says so must not take it from them.
+	slices.SortStableFunc(unknown, func(a, b addressing.Request) int { return rank(a) - rank(b) })
 	for _, r := range unknown {
-		if _, err := book.Reserve(r); err != nil {
-			return book, nil //nolint:nilerr // no number is left: those who ask are told
-		}
+		_, _ = book.Reserve(r) // who is refused is told when it asks
 	}
 	return book, nil
 }
 
-func boolToInt(b bool) int {
-	if b {
+// rank orders clusters that no status knows of: those that run and have a number first, since the
+// others get a number that is left.
+func rank(r addressing.Request) int {
+	switch {
+	case r.Existing && r.ID != 0:
+		return 0
+	case r.Existing:
 		return 1
 	}
-	return 0
+	return 2
 }
