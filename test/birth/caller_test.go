@@ -153,12 +153,14 @@ func (c *caller) one(ctx context.Context, turn int, cluster *clusterv1.Cluster) 
 	created, backoff := time.Now(), firstBackoff
 	for {
 		c.free <- struct{}{}
-		wait, err := c.ask(ctx, c.replicas[turn%len(c.replicas)], cluster)
+		held, err := c.ask(ctx, c.replicas[turn%len(c.replicas)], cluster)
 		<-c.free
 		turn++
+		wait := held.wait
 		switch {
 		case err != nil:
 			c.failures.Add(1)
+			held.why = err.Error()
 			wait, backoff = backoff, min(2*backoff, lastBackoff)
 		case wait == 0:
 			return time.Since(created), nil
@@ -168,24 +170,30 @@ func (c *caller) one(ctx context.Context, turn int, cluster *clusterv1.Cluster) 
 		case <-again.C:
 		case <-ctx.Done():
 			again.Stop()
-			return 0, fmt.Errorf("cluster %s: %w (%w)", cluster.Name, context.Cause(ctx), err)
+			return 0, fmt.Errorf("cluster %s is not born: %w; it is held: %s", cluster.Name, context.Cause(ctx), held.why)
 		}
 	}
 }
 
-// ask makes one call, and returns how long the creation is to be held.
-func (c *caller) ask(ctx context.Context, address string, cluster *clusterv1.Cluster) (time.Duration, error) {
+// hold is how long a Cluster's creation is to be held, and why; 0 is not.
+type hold struct {
+	wait time.Duration
+	why  string
+}
+
+// ask makes one call.
+func (c *caller) ask(ctx context.Context, address string, cluster *clusterv1.Cluster) (hold, error) {
 	gvh, err := c.catalog.GroupVersionHook(runtimehooksv1.BeforeClusterCreate)
 	if err != nil {
-		return 0, err
+		return hold{}, err
 	}
 	c.calls.Add(1)
 	said := &runtimehooksv1.BeforeClusterCreateResponse{}
 	if err := c.post(ctx, address, gvh, c.path, &runtimehooksv1.BeforeClusterCreateRequest{Cluster: *cluster}, said); err != nil {
-		return 0, err
+		return hold{}, err
 	}
 	if said.Status != runtimehooksv1.ResponseStatusSuccess {
-		return 0, errors.New(said.Message)
+		return hold{}, errors.New(said.Message)
 	}
-	return time.Duration(said.RetryAfterSeconds) * time.Second, nil
+	return hold{time.Duration(said.RetryAfterSeconds) * time.Second, said.Message}, nil
 }
