@@ -52,6 +52,8 @@ func CachedObjects() map[client.Object]ctrlcache.ByObject {
 		}},
 		&appsv1.Deployment{}: named(controllerName),
 		&corev1.Node{}:       {Transform: onlyEnvironment},
+
+		&v1alpha1.AddressPool{}: {Field: fields.OneTermEqualSelector("metadata.name", v1alpha1.FleetAddressPool)},
 	}
 	cacheDriftKinds(out)
 	return out

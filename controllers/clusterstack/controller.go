@@ -120,6 +120,7 @@ func clusterChanged() predicate.Predicate {
 		after, ok2 := e.ObjectNew.(*clusterv1.Cluster)
 		return !ok1 || !ok2 || before.Generation != after.Generation ||
 			before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+			before.Annotations[v1alpha1.AnnotationLoadBalancerRanges] != after.Annotations[v1alpha1.AnnotationLoadBalancerRanges] ||
 			!equality.Semantic.DeepEqual(before.Status.Initialization, after.Status.Initialization)
 	}}
 }
@@ -248,6 +249,9 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 	}
 	if err := r.actOnRelease(ctx, s, target, due, state); err != nil {
 		r.checkDeadline(s, err)
+		return err
+	}
+	if err := r.applyFleetAddresses(ctx, s); err != nil {
 		return err
 	}
 	if err := r.observeRollout(ctx, s); err != nil {

@@ -73,13 +73,15 @@ func (i *Identity) introduce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	bundle := trust.EncodeBundle(root.Bundle...)
+	err = errors.Join(i.tell(ctx, extensionConfig(i.Name, bundle)), i.tell(ctx, webhookConfiguration(i.Name, bundle)))
 	i.mu.Lock()
-	if i.root == nil || !i.root.Authority.Certificate.Equal(root.Authority.Certificate) {
+	defer i.mu.Unlock()
+	// A new root is served by once callers know it.
+	if i.root == nil || (err == nil && !i.root.Authority.Certificate.Equal(root.Authority.Certificate)) {
 		i.root, i.serving = root, nil
 	}
-	i.mu.Unlock()
-	bundle := trust.EncodeBundle(root.Bundle...)
-	return errors.Join(i.tell(ctx, extensionConfig(i.Name, bundle)), i.tell(ctx, webhookConfiguration(i.Name, bundle)))
+	return err
 }
 
 // tell writes the bundle into an object that is there.

@@ -80,7 +80,7 @@ var phases = []v1alpha1.RolloutPhase{
 
 // Describe is prometheus.Collector's.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{phaseDesc, stackReadyDesc, waveDesc, readyDesc, provenDesc, nodesDesc, updatedDesc, acknowledgedDesc, omittedDesc} {
+	for _, d := range []*prometheus.Desc{phaseDesc, stackReadyDesc, waveDesc, readyDesc, provenDesc, nodesDesc, updatedDesc, acknowledgedDesc, omittedDesc, rangesDesc, runsOutDesc, poolClustersDesc} {
 		ch <- d
 	}
 }
@@ -97,6 +97,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if err := c.clusters(ctx, ch); err != nil {
 		ch <- prometheus.NewInvalidMetric(readyDesc, fmt.Errorf("listing ClusterStacks: %w", err))
+	}
+	if err := c.pools(ctx, ch); err != nil {
+		ch <- prometheus.NewInvalidMetric(rangesDesc, fmt.Errorf("listing FleetPools: %w", err))
 	}
 }
 

@@ -21,6 +21,7 @@ type fleet struct {
 	client.Reader
 	stacks   []v1alpha1.NetworkStack
 	clusters []v1alpha1.ClusterStack
+	pools    []v1alpha1.FleetPool
 }
 
 func (f *fleet) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
@@ -29,6 +30,8 @@ func (f *fleet) List(_ context.Context, into client.ObjectList, _ ...client.List
 		l.Items = f.stacks
 	case *v1alpha1.ClusterStackList:
 		l.Items = f.clusters
+	case *v1alpha1.FleetPoolList:
+		l.Items = f.pools
 	default:
 		return fmt.Errorf("nobody should ask for %T", into)
 	}

@@ -13,6 +13,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
 
@@ -117,5 +118,36 @@ func TestTheOperatorAloneWritesClusterStacks(t *testing.T) {
 	}
 	if _, ok := operator(t, map[string]any{"protectClusterStacks": false})["admission.yaml"]; ok {
 		t.Error("the policy is there although it is switched off")
+	}
+}
+
+func TestClusterAPIFindsTheOperator(t *testing.T) {
+	on := map[string]any{"birth": map[string]any{"extensionConfig": "Always", "admission": true, "url": "https://[2001:db8::1]:9445"}}
+	files := operator(t, on)
+	var ext unstructured.Unstructured
+	if err := yaml.Unmarshal([]byte(files["extension.yaml"]), &ext.Object); err != nil {
+		t.Fatal(err)
+	}
+	if url, _, _ := unstructured.NestedString(ext.Object, "spec", "clientConfig", "url"); ext.GetName() != "fairlead" || url != "https://[2001:db8::1]:9445" {
+		t.Errorf("got %v", ext.Object)
+	}
+	hooks := each[admissionv1.MutatingWebhookConfiguration](t, files["hooks.yaml"], "MutatingWebhookConfiguration")
+	if len(hooks) != 1 || hooks[0].Name != "fairlead" || *hooks[0].Webhooks[0].ClientConfig.URL != "https://[2001:db8::1]:9445/admit-cluster" ||
+		*hooks[0].Webhooks[0].FailurePolicy != admissionv1.Ignore {
+		t.Errorf("got %+v", hooks)
+	}
+	if args := files["deployment.yaml"]; !strings.Contains(args, "--hooks-host=2001:db8::1\n") || !strings.Contains(args, "--hooks-host=fairlead-operator-hooks.fairlead-system.svc\n") {
+		t.Errorf("the operator's certificate is not for what callers use:\n%s", args)
+	}
+	if text, ok := operator(t, nil)["extension.yaml"]; ok {
+		t.Errorf("there is an ExtensionConfig where the API server knows none:\n%s", text)
+	}
+	off := operator(t, map[string]any{"birth": map[string]any{"hooks": false, "extensionConfig": "Always"}})
+	if _, ok := off["extension.yaml"]; ok || strings.Contains(off["deployment.yaml"], "--hooks") {
+		t.Error("hooks that are switched off are there")
+	}
+	some := operator(t, map[string]any{"watchNamespaces": []any{"a"}, "birth": map[string]any{"extensionConfig": "Always"}})
+	if !strings.Contains(some["extension.yaml"], "name: fairlead-fairlead-system\n") || !strings.Contains(some["deployment.yaml"], "--hooks-name=fairlead-fairlead-system\n") {
+		t.Error("operators of a namespace each take each other's ExtensionConfig")
 	}
 }

@@ -90,6 +90,8 @@ func TestImportRules(t *testing.T) {
 			reason  string
 		}{
 			{"helm.sh/helm/", []string{"internal/helm"}, "Helm 3 nears its end: a move must be one package"},
+			{"sigs.k8s.io/cluster-api/exp/", []string{"internal/birth"}, "hooks are answered in one place"},
+			{"go4.org/netipx", []string{"internal/addressing"}, "sets of addresses are counted in one place"},
 			{"sigs.k8s.io/cluster-api/controllers/", nil, "its cache of connections takes megabytes a cluster: internal/fleet has its own"},
 			{"github.com/cilium/ebpf", []string{"internal/datapath", "bpf"}, "the kernel is told things in one place"},
 			{"github.com/vishvananda/netlink", []string{"internal/datapath"}, "the kernel is told things in one place"},
@@ -120,6 +122,8 @@ func TestImportRules(t *testing.T) {
 			{[]string{"internal/datapath"}, []string{"internal/agent", "internal/state", "internal/serve"}, "the datapath takes plain values"},
 			{[]string{"internal/agent"}, []string{"bpf", "internal/serve", "internal/model", "internal/stack"}, "the agent reaches programs through internal/datapath, and the controller by the protocol"},
 			{[]string{"internal/stack", "internal/model", "internal/addresspool", "internal/agent/ipam"}, []string{"internal/helm", "internal/gate", "internal/fleet", "internal/datapath", "internal/serve"}, "pure packages take and return values"},
+			{[]string{"internal/addressing"}, []string{"internal", "api"}, "who gets which addresses does not depend on where that is written"},
+			{[]string{"internal/birth"}, []string{"internal/fleet", "internal/release", "internal/helm", "internal/gate"}, "a birth reaches no workload cluster"},
 			{[]string{"internal/agent/turn"}, []string{"internal", "api"}, "whose turn it is does not depend on what is done in it"},
 			{[]string{"internal/probe"}, []string{"internal/gate", "internal/datapath", "internal/serve", "internal/fleet"}, "probes measure: they are pods as any, and judge nothing"},
 			{[]string{"internal/gate"}, []string{"internal/agent", "internal/probe/prober", "internal/fleet", "internal/helm", "internal/datapath"}, "the gate reads reports and judges them"},

@@ -65,7 +65,7 @@ func Hub() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := start([]string{filepath.Join(root(), "config", "crd", "bases"), capi})
+	s, err := start(append(capi, filepath.Join(root(), "config", "crd", "bases")))
 	if err != nil {
 		return nil, err
 	}
@@ -212,15 +212,17 @@ func CreateCluster(ctx context.Context, t *testing.T, hub client.Client, namespa
 	return c
 }
 
-// clusterAPICRDs is the file of Cluster's CRD in the module that go.mod names.
-func clusterAPICRDs() (string, error) {
+// clusterAPICRDs are the files of the CRDs of Cluster and ExtensionConfig in the module that go.mod
+// names.
+func clusterAPICRDs() ([]string, error) {
 	cmd := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/cluster-api")
 	cmd.Dir = root()
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("finding the module of Cluster API: %w", err)
+		return nil, fmt.Errorf("finding the module of Cluster API: %w", err)
 	}
-	return filepath.Join(strings.TrimSpace(string(out)), "core", "config", "crd", "bases", "cluster.x-k8s.io_clusters.yaml"), nil
+	bases := filepath.Join(strings.TrimSpace(string(out)), "core", "config", "crd", "bases")
+	return []string{filepath.Join(bases, "cluster.x-k8s.io_clusters.yaml"), filepath.Join(bases, "runtime.cluster.x-k8s.io_extensionconfigs.yaml")}, nil
 }
 
 // root is the repository's top folder.
