@@ -14,7 +14,7 @@ import (
 
 const (
 	// lastWords is how much of its log is shown of a program that ended, in bytes.
-	lastWords = 2000
+	lastWords = 4000
 	// stopWithin is how long a program that is told to end may take.
 	stopWithin = 30 * time.Second
 )

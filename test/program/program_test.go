@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func start(t *testing.T, script string) *Program {
@@ -29,6 +30,25 @@ func TestStop(t *testing.T) {
 		t.Error(err)
 	}
 	<-p.Ended()
+}
+
+func TestCPUSeconds(t *testing.T) {
+	p := start(t, "exec sh -c 'while :; do :; done'")
+	for until := time.Now().Add(time.Minute); ; {
+		cpu, err := p.CPUSeconds()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cpu > 0.1 {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("it has used %.2f s in a minute", cpu)
+		}
+	}
+	if err := p.Stop(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestAProgramThatEndedByItselfSaysWhatItSaid(t *testing.T) {
