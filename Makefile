@@ -19,7 +19,11 @@ FAILING   := v0.1.3
 # One whose chart the API server refuses half-way; its image is that of NEXT.
 BROKEN    := v0.1.4
 FAULTY_IMAGES := out/fairlead-$(LOSSY).tar out/fairlead-$(FAILING).tar
-NEXT_IMAGES := out/fairlead-$(NEXT).tar out/fairlead-$(RELAID).tar
+# What clusters were born with before: its chart does not support the newest Kubernetes.
+PAST      := v0.0.9
+# What clusters are upgraded from, beside LAB_KUBERNETES.
+OLD_KUBERNETES := v1.34.4
+NEXT_IMAGES := out/fairlead-$(NEXT).tar out/fairlead-$(RELAID).tar out/fairlead-$(PAST).tar
 # -race needs cgo; two test binaries at a time is what two cores and 24 GiB carry.
 GOTEST    := go test -race -p 2
 LAB       := bin/lab
@@ -72,7 +76,7 @@ images: build bin/probe $(LAB) ## Pack the programs into OCI archives in out/.
 	$(LAB) image -o out/probe.tar -t fairlead.io/probe:dev -entrypoint /probe bin/probe:/probe
 
 .PHONY: images-next
-images-next: $(NEXT_IMAGES)
+images-next: out/fairlead-$(NEXT).tar out/fairlead-$(RELAID).tar
 
 .PHONY: $(NEXT_IMAGES)
 out/fairlead-$(RELAID).tar: OTHER := -X github.com/fairlead-io/fairlead/internal/datapath.layoutVersion=$(RELAID_LAYOUT)
@@ -128,7 +132,7 @@ lint: ## gofmt, vet, staticcheck, import rules.
 ##@ Test
 
 .PHONY: test
-test: deps lint test-unit test-bpf bench-short test-env scale-short birth-short test-e2e test-rollout test-conformance ## Everything (root).
+test: deps lint test-unit test-bpf bench-short test-env scale-short birth-short test-e2e test-rollout test-lifecycle test-conformance ## Everything (root).
 
 .PHONY: test-unit
 test-unit: test-gitops ## The inner loop: pure packages and protocols, under 2 minutes.
@@ -160,6 +164,11 @@ test-e2e: deps images images-next lab-build ## The lab, end to end: install, mat
 .PHONY: test-rollout
 test-rollout: deps images out/fairlead-$(NEXT).tar images-faulty charts-next lab-build ## The lab with three clusters: waves, bad builds that are undone, releases that heal, the operator killed (root).
 	go test -count=1 -timeout 40m -v ./test/rollout
+
+.PHONY: test-lifecycle
+test-lifecycle: deps images out/fairlead-$(PAST).tar $(LAB) ## Clusters from a topology Cluster to their end, by Cluster API's own manager: birth, nodes, upgrade of Kubernetes, deletion (root).
+	LAB_CAPI=on LAB_CLUSTERS=none LAB_KUBERNETES_ALSO=$(OLD_KUBERNETES) $(LAB) build
+	go test -count=1 -timeout 40m -v ./test/lifecycle
 
 .PHONY: rollout-kills
 rollout-kills: deps images out/fairlead-$(NEXT).tar images-faulty charts-next lab-build ## The operator killed 50 times at random moments of rollouts, a leader that dies (root, 20 minutes).

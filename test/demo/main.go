@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fairlead "github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/test/matrix"
@@ -78,6 +79,11 @@ func demo(ctx context.Context) error {
 	if err := lab.ApplyFile(ctx, hub, lab.Path("config", "samples", "networkstack.yaml")); err != nil {
 		return err
 	}
+	if lab.Plan().CAPI {
+		if err := births(ctx, lab, hub, progress); err != nil {
+			return err
+		}
+	}
 	if err := testkit.WaitReady(ctx, hub, testkit.StackName, progress); err != nil {
 		return err
 	}
@@ -108,6 +114,23 @@ func demo(ctx context.Context) error {
 	return nil
 }
 
+// births has Cluster API make the clusters out of topology Clusters, which name no addresses.
+func births(ctx context.Context, lab *testkit.Lab, hub client.Client, progress func(string)) error {
+	progress("applying config/samples/fleetpool.yaml, naming the operator in the ClusterClass")
+	if err := lab.ApplyFile(ctx, hub, lab.Path("config", "samples", "fleetpool.yaml")); err != nil {
+		return err
+	}
+	if err := testkit.NameInClass(ctx, hub); err != nil {
+		return err
+	}
+	progress("applying topology Clusters alpha and bravo")
+	g, ctx := errgroup.WithContext(ctx)
+	for _, name := range []string{"alpha", "bravo"} {
+		g.Go(func() error { return testkit.Bear(ctx, hub, name, lab.Plan().Kubernetes, 2, progress) })
+	}
+	return g.Wait()
+}
+
 func matrices(ctx context.Context, lab *testkit.Lab, progress func(string)) (map[string][]matrix.Cell, error) {
 	clusters := lab.Clusters()
 	results := make([][]matrix.Cell, len(clusters))
@@ -129,7 +152,7 @@ func matrices(ctx context.Context, lab *testkit.Lab, progress func(string)) (map
 }
 
 func reroute(ctx context.Context, mode fairlead.RoutingMode) error {
-	lab, err := testkit.Open(os.Stdout)
+	lab, err := testkit.OpenRunning(os.Stdout)
 	if err != nil {
 		return err
 	}
@@ -144,7 +167,7 @@ func reroute(ctx context.Context, mode fairlead.RoutingMode) error {
 }
 
 func redeploy(ctx context.Context) error {
-	lab, err := testkit.Open(os.Stdout)
+	lab, err := testkit.OpenRunning(os.Stdout)
 	if err != nil {
 		return err
 	}

@@ -22,17 +22,22 @@ import (
 var (
 	versionOfRelease = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9a-z.]+)?$`)
 	versionLine      = regexp.MustCompile(`(?m)^version: .*$`)
+	kubeVersionLine  = regexp.MustCompile(`(?m)^kubeVersion: .*$`)
 	appVersionLine   = regexp.MustCompile(`(?m)^appVersion: .*$`)
 )
 
 // Pack writes the cni chart of a version (v0.1.1, for example) into a folder, as Helm packs
 // charts, and returns the file. The same input gives the same bytes.
-func Pack(folder, version string) (string, error) {
+func Pack(folder, version string) (string, error) { return PackFor(folder, version, "") }
+
+// PackFor is Pack for a chart that supports these versions of Kubernetes only; "" leaves them as
+// they are.
+func PackFor(folder, version, kubernetes string) (string, error) {
 	if !versionOfRelease.MatchString(version) {
 		return "", fmt.Errorf("chart of version %q: give a version such as v0.1.1", version)
 	}
 	var out bytes.Buffer
-	if err := writeChart(&out, version); err != nil {
+	if err := writeChart(&out, version, kubernetes); err != nil {
 		return "", fmt.Errorf("chart of version %s: %w", version, err)
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
@@ -42,7 +47,7 @@ func Pack(folder, version string) (string, error) {
 	return file, os.WriteFile(file, out.Bytes(), 0o644)
 }
 
-func writeChart(w io.Writer, version string) error {
+func writeChart(w io.Writer, version, kubernetes string) error {
 	packed := gzip.NewWriter(w)
 	t := tar.NewWriter(packed)
 	err := fs.WalkDir(charts.CNI, charts.CNIRoot, func(name string, d fs.DirEntry, err error) error {
@@ -56,6 +61,9 @@ func writeChart(w io.Writer, version string) error {
 		if name == path.Join(charts.CNIRoot, "Chart.yaml") {
 			if text, err = withVersion(text, version); err != nil {
 				return err
+			}
+			if kubernetes != "" {
+				text = kubeVersionLine.ReplaceAll(text, fmt.Appendf(nil, "kubeVersion: %q", kubernetes))
 			}
 		}
 		if err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text))}); err != nil {

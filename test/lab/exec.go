@@ -58,11 +58,23 @@ func (l *Lab) Exec(name string, argv []string) error {
 func (l *Lab) Command(ctx context.Context, machine string, argv ...string) (*exec.Cmd, error) {
 	cmd := exec.CommandContext(ctx, l.Program, append([]string{"exec", machine, "--"}, argv...)...)
 	cmd.Env = append(os.Environ(), "LAB_DIR="+l.Plan.Dir)
+	cmd.Dir = l.Builder.Checkout // By which the program finds its binaries; the supervisor is somewhere else.
 	return cmd, nil
 }
 
-// Load imports image archives into the containerd of every node that runs, the hub's too.
+// Load imports image archives into the containerd of every node that runs, the hub's too. Where
+// Cluster API makes nodes, those that it makes later get them, too.
 func (l *Lab) Load(ctx context.Context, archives ...string) error {
+	if l.Plan.CAPI {
+		if err := l.keepImages(archives); err != nil {
+			return err
+		}
+	}
+	return l.loadAll(ctx, archives)
+}
+
+// loadAll imports archives into every node that there is.
+func (l *Lab) loadAll(ctx context.Context, archives []string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(2) // Unpacking is bound by the processors.
 	for _, m := range l.Plan.Machines() {

@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-io/fairlead/test/lab/atomicfile"
 	"github.com/fairlead-io/fairlead/test/lab/build"
 	"github.com/fairlead-io/fairlead/test/lab/cgroup"
+	"github.com/fairlead-io/fairlead/test/lab/kube"
 	"github.com/fairlead-io/fairlead/test/lab/node"
 	"github.com/fairlead-io/fairlead/test/lab/plan"
 	"github.com/fairlead-io/fairlead/test/lab/progress"
@@ -45,7 +46,7 @@ func New(s plan.Settings, checkout string, out io.Writer) (*Lab, error) {
 	p := progress.New(out)
 	return &Lab{
 		Plan:     plan.New(s),
-		Builder:  build.Builder{Checkout: checkout, Kubernetes: s.Kubernetes, Prebuilt: s.Bin, Progress: p},
+		Builder:  build.Builder{Checkout: checkout, Kubernetes: s.Kubernetes, Also: s.Also, CAPI: s.CAPI, Prebuilt: s.Bin, Progress: p},
 		Progress: p,
 		layout:   layout,
 	}, nil
@@ -67,8 +68,8 @@ func Open(s plan.Settings, checkout string, out io.Writer) (*Lab, error) {
 	if err := json.Unmarshal(raw, &l.Plan); err != nil {
 		return nil, fmt.Errorf("%s is damaged: run `lab down` and `lab up`: %w", l.planFile(), err)
 	}
-	l.Builder.Kubernetes = l.Plan.Kubernetes
-	return l, nil
+	l.Builder.Kubernetes, l.Builder.Also, l.Builder.CAPI = l.Plan.Kubernetes, l.Plan.Also, l.Plan.CAPI
+	return l, l.addBirths()
 }
 
 // Here makes, with New or Open, the lab that the environment and the working folder describe.
@@ -98,7 +99,7 @@ func (l *Lab) remember() error {
 	}
 	old, err := os.ReadFile(l.planFile())
 	if err == nil && !bytes.Equal(old, raw) {
-		return fmt.Errorf("the lab in %s was made with other settings (LAB_NODES, LAB_CLUSTERS, LAB_KUBE_PROXY or LAB_KUBERNETES): run `lab down` first, or use another LAB_DIR", l.Plan.Dir)
+		return fmt.Errorf("the lab in %s was made with other settings (LAB_NODES, LAB_CLUSTERS, LAB_CAPI, LAB_KUBE_PROXY, LAB_KUBERNETES or LAB_KUBERNETES_ALSO): run `lab down` first, or use another LAB_DIR", l.Plan.Dir)
 	}
 	return atomicfile.Write(l.planFile(), raw, 0o644)
 }
@@ -125,10 +126,14 @@ func (l *Lab) lock() (unlock func(), err error) {
 }
 
 func (l *Lab) spec(m plan.Machine, services []node.Service) node.Spec {
-	return node.Spec{
+	s := node.Spec{
 		Name: m.Name, Netns: m.Netns, Cgroup: m.Cgroup, Dir: m.Dir, Logs: m.Logs,
-		Bin: l.Builder.Bin(), Shared: l.Shared(), Services: services,
+		Bin: l.Builder.BinOf(m.Kubernetes), Shared: l.Shared(), Services: services,
 	}
+	if !m.Control {
+		s.Masked = kube.Masked
+	}
+	return s
 }
 
 // Shared is the folder that all machines see at /lab/shared.
@@ -136,5 +141,8 @@ func (l *Lab) Shared() string { return filepath.Join(l.Plan.Dir, "shared") }
 
 // OpenFromDir opens the lab of LAB_DIR for its own supervisor, which runs outside the checkout.
 func OpenFromDir() (*Lab, error) {
-	return Open(plan.Settings{Dir: os.Getenv("LAB_DIR")}, "", io.Discard)
+	return Open(plan.Settings{Dir: os.Getenv("LAB_DIR")}, os.Getenv(checkoutVariable), io.Discard)
 }
+
+// checkoutVariable tells the supervisor where the binaries of machines are.
+const checkoutVariable = "LAB_CHECKOUT"

@@ -29,9 +29,12 @@ type program struct {
 	path     string
 	dir      string
 	checkout string
+	settings []string
 }
 
-func newProgram(t *testing.T) program {
+func newProgram(t *testing.T) program { return programWith(t, "LAB_CLUSTERS=solo", "LAB_NODES=1") }
+
+func programWith(t *testing.T, settings ...string) program {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("needs root: it makes namespaces and cgroups")
@@ -40,7 +43,7 @@ func newProgram(t *testing.T) program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := program{t: t, path: filepath.Join(t.TempDir(), "lab"), dir: filepath.Join(t.TempDir(), "lab"), checkout: checkout}
+	p := program{t: t, path: filepath.Join(t.TempDir(), "lab"), dir: filepath.Join(t.TempDir(), "lab"), checkout: checkout, settings: settings}
 	build := exec.Command("go", "build", "-o", p.path, "./test/lab/cmd/lab")
 	build.Dir = checkout
 	if out, err := build.CombinedOutput(); err != nil {
@@ -54,7 +57,7 @@ func newProgram(t *testing.T) program {
 func (p program) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(p.path, args...)
 	cmd.Dir = p.checkout
-	cmd.Env = append(os.Environ(), "LAB_DIR="+p.dir, "LAB_CLUSTERS=solo", "LAB_NODES=1")
+	cmd.Env = append(append(os.Environ(), "LAB_DIR="+p.dir), p.settings...)
 	return cmd
 }
 

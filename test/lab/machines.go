@@ -24,7 +24,7 @@ func (l *Lab) ensureMachines(ctx context.Context) (map[string]kube.Credentials, 
 	services := map[string][]node.Service{}
 	snapshotter := l.snapshotter()
 	for _, c := range l.Plan.Clusters {
-		s, credentials, err := kube.ControlPlane(c)
+		s, credentials, err := l.controlPlane(c)
 		if err != nil {
 			return nil, err
 		}
@@ -52,25 +52,51 @@ func (l *Lab) ensureMachines(ctx context.Context) (map[string]kube.Credentials, 
 	return all, boot("boot the nodes", func(c plan.Cluster) []plan.Machine { return c.Nodes })
 }
 
-func (l *Lab) ensureMachine(c plan.Cluster, m plan.Machine, services []node.Service) error {
-	spec := l.spec(m, services)
-	if !m.Control {
-		spec.Masked = kube.Masked
+// controlPlane is what runs on a cluster's control plane.
+func (l *Lab) controlPlane(c plan.Cluster) ([]node.Service, kube.Credentials, error) {
+	services, credentials, err := kube.ControlPlane(c)
+	if err != nil || !c.Hub || !l.Plan.CAPI {
+		return services, credentials, err
 	}
-	if l.runs(m) {
+	core, _, err := kube.ClusterAPI(c, credentials)
+	return append(services, core), credentials, err
+}
+
+func (l *Lab) ensureMachine(c plan.Cluster, m plan.Machine, services []node.Service) error {
+	release, err := l.power(m)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if c.Born {
+		if gone, err := l.gone(m); gone || err != nil {
+			return err
+		}
+	}
+	spec := l.spec(m, services)
+	if l.runs(m) && (!c.Born || startedWith(spec)) {
 		return nil
 	}
-	if err := l.stop(spec); err != nil { // What a kill has left.
+	if err := l.stop(m); err != nil { // What a kill has left.
 		return err
 	}
 	if err := l.plug(c, m); err != nil {
 		return fmt.Errorf("%s: %w", m.Name, err)
 	}
-	return node.Start(spec)
+	if err := node.Start(spec); err != nil {
+		return err
+	}
+	return unmark(m)
 }
 
 func (l *Lab) runs(m plan.Machine) bool {
 	return node.InitPID(m.Dir).Alive() != 0 && wire.Exists(m.Netns)
+}
+
+// startedWith says whether a machine was started with the version that it is to have.
+func startedWith(s node.Spec) bool {
+	saved, err := node.Saved(s.Dir)
+	return err == nil && saved.Bin == s.Bin
 }
 
 // Kill takes a machine's power away. Its disk stays.
@@ -79,14 +105,22 @@ func (l *Lab) Kill(name string) error {
 	if err != nil {
 		return err
 	}
-	return l.stop(l.spec(m, nil))
-}
-
-func (l *Lab) stop(s node.Spec) error {
-	if err := node.Stop(s, l.layout); err != nil {
+	release, err := l.power(m)
+	if err != nil {
 		return err
 	}
-	return wire.Unplug(l.Plan.Router, s.Name)
+	defer release()
+	if err := mark(m); err != nil {
+		return err
+	}
+	return l.stop(m)
+}
+
+func (l *Lab) stop(m plan.Machine) error {
+	if err := node.Stop(l.spec(m, nil), l.layout); err != nil {
+		return err
+	}
+	return wire.Unplug(l.Plan.Router, m.Cable)
 }
 
 // Start boots a machine that was killed. It returns when a node's services are started, not when they
@@ -100,7 +134,7 @@ func (l *Lab) Start(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	services, credentials, err := kube.ControlPlane(c)
+	services, credentials, err := l.controlPlane(c)
 	if err == nil && !m.Control {
 		services, err = kube.Worker(c, m, credentials.CA, l.snapshotter())
 	}
@@ -118,7 +152,8 @@ func (l *Lab) Start(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return l.routeToPods(ctx, c, client)
+	_, err = l.routeToPods(ctx, c, client)
+	return err
 }
 
 // snapshotter is overlayfs unless the lab's directory is on a file system that cannot carry it.

@@ -42,7 +42,7 @@ func (l *Lab) plug(c plan.Cluster, m plan.Machine) error {
 		return err
 	}
 	err := wire.Plug(l.Plan.Router, wire.Port{
-		Netns: m.Netns, Cable: m.Name, Bridge: c.Bridge, MAC: m.MAC,
+		Netns: m.Netns, Cable: m.Cable, Bridge: c.Bridge, MAC: m.MAC,
 		Addresses: inNetwork([]netip.Addr{m.IPv4, m.IPv6}, c.NodeNetworks), Gateways: c.Gateways,
 	})
 	if err != nil || m.Control {

@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead-io/fairlead/test/lab/atomicfile"
 	"github.com/fairlead-io/fairlead/test/lab/kube"
 	"github.com/fairlead-io/fairlead/test/lab/pki"
+	"github.com/fairlead-io/fairlead/test/lab/plan"
 	"github.com/fairlead-io/fairlead/test/lab/supervise"
 )
 
@@ -40,7 +41,7 @@ func (l *Lab) ensureSupervisor() error {
 	}
 	defer report.Close()
 	cmd := exec.Command(l.Program, supervise.Command)
-	cmd.Env = append(os.Environ(), "LAB_DIR="+l.Plan.Dir)
+	cmd.Env = append(os.Environ(), "LAB_DIR="+l.Plan.Dir, checkoutVariable+"="+l.Builder.Checkout)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{told}
@@ -68,13 +69,17 @@ func (l *Lab) Supervise() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	var beside []func(context.Context, *supervise.Forwards) error
+	if l.Plan.CAPI {
+		beside = append(beside, l.provide)
+	}
 	return supervise.Run(ctx, l.Plan, func() error {
 		if err := supervise.PID(l.Plan.Dir).Write(os.Getpid()); err != nil {
 			return err
 		}
 		_, err := report.WriteString("ok")
 		return errors.Join(err, report.Close())
-	})
+	}, beside...)
 }
 
 // writeKubeconfigs writes the files for people and returns those with in-lab addresses, by cluster.
@@ -85,17 +90,24 @@ func (l *Lab) writeKubeconfigs(credentials map[string]kube.Credentials) (map[str
 	}
 	inside := map[string][]byte{}
 	for _, c := range l.Plan.Clusters {
-		cred := credentials[c.Name]
-		local, err := pki.Kubeconfig(c.Name, "admin", fmt.Sprintf("https://127.0.0.1:%d", ports[c.Name]), cred.CA.Cert, cred.Admin)
+		here, in, err := kubeconfigs(c, credentials[c.Name], ports[c.Name])
 		if err != nil {
 			return nil, err
 		}
-		if err := atomicfile.Update(l.Plan.Kubeconfig(c.Name), local, 0o600); err != nil {
+		if err := atomicfile.Update(l.Plan.Kubeconfig(c.Name), here, 0o600); err != nil {
 			return nil, err
 		}
-		if inside[c.Name], err = pki.Kubeconfig(c.Name, "admin", c.APIURL(), cred.CA.Cert, cred.Admin); err != nil {
-			return nil, err
-		}
+		inside[c.Name] = in
 	}
 	return inside, nil
+}
+
+// kubeconfigs are the one for this host and the one for machines of the lab.
+func kubeconfigs(c plan.Cluster, credentials kube.Credentials, port int) (here, inside []byte, err error) {
+	here, err = pki.Kubeconfig(c.Name, "admin", fmt.Sprintf("https://127.0.0.1:%d", port), credentials.CA.Cert, credentials.Admin)
+	if err != nil {
+		return nil, nil, err
+	}
+	inside, err = pki.Kubeconfig(c.Name, "admin", c.APIURL(), credentials.CA.Cert, credentials.Admin)
+	return here, inside, err
 }

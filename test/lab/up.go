@@ -37,6 +37,9 @@ func (l *Lab) Up(ctx context.Context) error {
 	if err := l.Builder.All(ctx); err != nil {
 		return err
 	}
+	if err := l.addBirths(); err != nil { // Clusters that Cluster API had made before a crash.
+		return err
+	}
 	if err := hostlimit.Inotify().Raise(l.Plan.ID); err != nil {
 		// A host whose /proc/sys is read-only, most likely. A small lab does without.
 		l.Progress.Printf("  note: %v; should kubelets fail with \"too many open files\": sysctl -w fs.inotify.max_user_instances=1024", err)
@@ -57,7 +60,7 @@ func (l *Lab) Up(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return l.Progress.Step("images on every node", func() error { return l.Load(ctx, l.Builder.Images()...) })
+		return l.Progress.Step("images on every node", func() error { return l.loadAll(ctx, l.Builder.Images()) })
 	})
 	for _, c := range l.Plan.Clusters {
 		group.Go(func() error { return l.furnish(ctx, c, kubeconfigs) })

@@ -3,11 +3,18 @@
 package testkit
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,4 +40,23 @@ func clientFor(cfg *rest.Config) (client.Client, error) {
 		}
 	}
 	return client.New(cfg, client.Options{Scheme: s})
+}
+
+// KubernetesVersion is the version that a cluster's API server says it has.
+func (l *Lab) KubernetesVersion(ctx context.Context, cluster string) (string, error) {
+	cfg, err := l.REST(cluster)
+	if err != nil {
+		return "", err
+	}
+	cfg.Timeout = 5 * time.Second
+	api, err := discovery.NewDiscoveryClientForConfig(cfg)
+	if err != nil {
+		return "", err
+	}
+	raw, err := api.RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
+	if err != nil {
+		return "", err
+	}
+	var info version.Info
+	return info.GitVersion, errors.Join(json.Unmarshal(raw, &info))
 }

@@ -7,6 +7,7 @@ package testkit
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/fairlead-io/fairlead/test/lab/births"
 	"github.com/fairlead-io/fairlead/test/lab/plan"
 )
 
@@ -54,8 +56,27 @@ func Open(out io.Writer) (*Lab, error) {
 	return &Lab{root: root, plan: plan.New(settings), out: out}, nil
 }
 
-// Plan returns what the lab consists of: clusters, nodes, addresses.
-func (l *Lab) Plan() plan.Plan { return l.plan }
+// OpenRunning is Open for the lab that runs, whatever the settings are now.
+func OpenRunning(out io.Writer) (*Lab, error) {
+	l, err := Open(out)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := os.ReadFile(filepath.Join(l.plan.Dir, "lab.json"))
+	if err != nil {
+		return nil, fmt.Errorf("there is no lab in %s: start it with `make lab-up` or `make demo`: %w", l.plan.Dir, err)
+	}
+	return l, json.Unmarshal(raw, &l.plan)
+}
+
+// Plan returns what the lab consists of now: clusters, nodes, addresses.
+func (l *Lab) Plan() plan.Plan {
+	born, err := births.Load(l.plan.Dir)
+	if err != nil {
+		return l.plan // The lab's program, which every test runs, says what is wrong with the file.
+	}
+	return l.plan.With(born)
+}
 
 // Path returns a path inside of the checkout.
 func (l *Lab) Path(elem ...string) string {
@@ -65,7 +86,7 @@ func (l *Lab) Path(elem ...string) string {
 // Clusters returns the workload clusters' names.
 func (l *Lab) Clusters() []string {
 	var names []string
-	for _, c := range l.plan.Clusters {
+	for _, c := range l.Plan().Clusters {
 		if !c.Hub {
 			names = append(names, c.Name)
 		}

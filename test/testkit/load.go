@@ -11,11 +11,13 @@ import (
 	"io"
 	"net/netip"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-io/fairlead/test/continuity"
 )
@@ -32,6 +34,48 @@ type Load struct {
 // StartLoad puts a load on the path from a pod of LoadNamespace to a server. The load ends
 // with the context, too.
 func (l *Lab) StartLoad(ctx context.Context, cluster, pod string, server netip.AddrPort, load continuity.Config) (*Load, error) {
+	one, err := startLoad(ctx, server, load, func(ctx context.Context, command []string, in io.Reader, out io.Writer) error {
+		return l.ExecPod(ctx, cluster, pod, command, in, out)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load from pod %s of %s to %s: %w", pod, cluster, server, err)
+	}
+	return one, nil
+}
+
+// StartLoadByNode is StartLoad for a load that the cluster's control plane may restart under: it
+// is commanded through the pod's node.
+func (l *Lab) StartLoadByNode(ctx context.Context, cluster, pod string, server netip.AddrPort, load continuity.Config) (*Load, error) {
+	c, err := l.Client(cluster)
+	if err != nil {
+		return nil, err
+	}
+	var p corev1.Pod
+	if err := c.Get(ctx, client.ObjectKey{Namespace: LoadNamespace, Name: pod}, &p); err != nil {
+		return nil, err
+	}
+	if len(p.Status.ContainerStatuses) == 0 {
+		return nil, fmt.Errorf("pod %s of %s has no container", pod, cluster)
+	}
+	_, id, _ := strings.Cut(p.Status.ContainerStatuses[0].ContainerID, "//")
+	one, err := startLoad(ctx, server, load, func(ctx context.Context, command []string, in io.Reader, out io.Writer) error {
+		var stderr bytes.Buffer
+		cmd := l.command(ctx, append([]string{"exec", p.Spec.NodeName, "--", "ctr", "-a", "/run/containerd/containerd.sock", "-n", "k8s.io",
+			"tasks", "exec", "--exec-id", fmt.Sprintf("load-%d", time.Now().UnixNano()), id}, command...)...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, &stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load from pod %s of %s on %s to %s: %w", pod, cluster, p.Spec.NodeName, server, err)
+	}
+	return one, nil
+}
+
+// startLoad starts a load by a way to run a command in its pod.
+func startLoad(ctx context.Context, server netip.AddrPort, load continuity.Config, run func(context.Context, []string, io.Reader, io.Writer) error) (*Load, error) {
 	arg, err := json.Marshal(load)
 	if err != nil {
 		return nil, err
@@ -41,7 +85,7 @@ func (l *Lab) StartLoad(ctx context.Context, cluster, pod string, server netip.A
 	ctx, cancel := context.WithCancel(ctx)
 	one := &Load{cancel: cancel, ended: make(chan error, 1)}
 	go func() {
-		err := l.ExecPod(ctx, cluster, pod, []string{"/probe", "load", server.String(), string(arg)}, in, out)
+		err := run(ctx, []string{"/probe", "load", server.String(), string(arg)}, in, out)
 		out.CloseWithError(err)
 		orders.Close() //nolint:errcheck // a pipe's never fails
 		one.ended <- err
@@ -49,7 +93,7 @@ func (l *Lab) StartLoad(ctx context.Context, cluster, pod string, server netip.A
 	if one.Remote, err = continuity.Command(orders, answers); err != nil {
 		orders.Close() //nolint:errcheck // as above
 		defer cancel()
-		return nil, fmt.Errorf("load from pod %s of %s to %s: %w", pod, cluster, server, errors.Join(err, <-one.ended))
+		return nil, errors.Join(err, <-one.ended)
 	}
 	return one, nil
 }
@@ -61,11 +105,11 @@ func (l *Lab) ExecPod(ctx context.Context, cluster, pod string, command []string
 	if err != nil {
 		return err
 	}
-	client, err := kubernetes.NewForConfig(cfg)
+	api, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return err
 	}
-	req := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(LoadNamespace).Name(pod).SubResource("exec").
+	req := api.CoreV1().RESTClient().Post().Resource("pods").Namespace(LoadNamespace).Name(pod).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{Command: command, Stdin: in != nil, Stdout: true, Stderr: true}, scheme.ParameterCodec)
 	exec, err := remotecommand.NewWebSocketExecutor(cfg, "GET", req.URL().String())
 	if err != nil {

@@ -45,7 +45,7 @@ func (l *Lab) DeployLoad(ctx context.Context, cluster string) (Ends, error) {
 	if err != nil {
 		return Ends{}, err
 	}
-	plan, err := l.plan.Cluster(cluster)
+	plan, err := l.Plan().Cluster(cluster)
 	if err != nil {
 		return Ends{}, err
 	}

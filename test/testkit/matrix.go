@@ -31,7 +31,7 @@ func (l *Lab) Matrix(ctx context.Context, cluster string, progress func(string))
 		return nil, fmt.Errorf("%s: %w", cluster, err)
 	}
 	last := ""
-	plan, err := l.plan.Cluster(cluster)
+	plan, err := l.Plan().Cluster(cluster)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"time"
 
@@ -30,6 +31,8 @@ const (
 	// FleetNamespace is where the lab's Clusters, and so the stack, are.
 	FleetNamespace = "fleet"
 	operatorName   = "fairlead-operator"
+	// hooksPort is where the operator's chart has it answer Cluster API's hooks.
+	hooksPort = "9445"
 )
 
 // LoadImages brings Fairlead's and the probe's images (make images) to all nodes.
@@ -73,8 +76,14 @@ func (l *Lab) InstallOperatorVersion(ctx context.Context, version string) error 
 	if err != nil {
 		return err
 	}
+	hub, err := l.plan.Cluster(Hub)
+	if err != nil {
+		return err
+	}
 	values := map[string]any{
-		"image":       map[string]any{"tag": version},
+		"image": map[string]any{"tag": version},
+		// Cluster API's manager finds no Services by name there.
+		"birth":       map[string]any{"url": "https://" + net.JoinHostPort(hub.Nodes[0].IPv4.String(), hooksPort)},
 		"hostNetwork": true,
 		"replicas":    1,
 		"tolerations": []any{map[string]any{"operator": "Exists"}},

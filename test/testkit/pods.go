@@ -58,7 +58,7 @@ func OnAnotherNode(pods []Pod, p Pod) Pod {
 // PathMTU asserts that a packet of exactly the pod's MTU passes to an address on
 // another node unfragmented, and that one byte more is refused by the pod itself.
 func (l *Lab) PathMTU(ctx context.Context, cluster string, from Pod, to netip.Addr) error {
-	plan, err := l.plan.Cluster(cluster)
+	plan, err := l.Plan().Cluster(cluster)
 	if err != nil {
 		return err
 	}

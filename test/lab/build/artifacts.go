@@ -17,8 +17,8 @@ import (
 	"github.com/fairlead-io/fairlead/test/lab/kube"
 )
 
-// capi is the module whose CRDs the hub gets, at the version of the checkout's go.mod.
-const capi = "sigs.k8s.io/cluster-api"
+// capiModule is the module whose CRDs the hub gets, at the version of the checkout's go.mod.
+const capiModule = "sigs.k8s.io/cluster-api"
 
 // images packs what is newer than its image.
 func (b Builder) images() error {
@@ -47,7 +47,7 @@ func newer(file, than string) bool {
 
 // crds copies Cluster API's CRDs out of its module.
 func (b Builder) crds(ctx context.Context) error {
-	version, err := requiredVersion(filepath.Join(b.Checkout, "go.mod"), capi)
+	version, err := requiredVersion(filepath.Join(b.Checkout, "go.mod"), capiModule)
 	if err != nil {
 		return err
 	}
@@ -55,20 +55,20 @@ func (b Builder) crds(ctx context.Context) error {
 	if have, err := os.ReadFile(stamp); err == nil && string(have) == version {
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", capi+"@"+version)
+	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", capiModule+"@"+version)
 	cmd.Dir = b.Checkout
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot download %s@%s: %w\n%s", capi, version, err, out)
+		return fmt.Errorf("cannot download %s@%s: %w\n%s", capiModule, version, err, out)
 	}
-	cmd = exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", capi)
+	cmd = exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", capiModule)
 	cmd.Dir = b.Checkout
 	out, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("cannot find the module %s: %w", capi, err)
+		return fmt.Errorf("cannot find the module %s: %w", capiModule, err)
 	}
 	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "core/config/crd/bases/cluster.x-k8s.io_*.yaml"))
 	if err == nil && len(files) == 0 {
-		err = errors.New("no CRDs in " + capi + "@" + version)
+		err = errors.New("no CRDs in " + capiModule + "@" + version)
 	}
 	if err != nil {
 		return err

@@ -23,9 +23,11 @@ import (
 
 // Builder makes the lab's binaries and images.
 type Builder struct {
-	Checkout   string // The repository's root.
-	Kubernetes string // Version.
-	Prebuilt   string // A folder with binaries to use instead of building them, or empty.
+	Checkout   string   // The repository's root.
+	Kubernetes string   // Version.
+	Also       []string // Versions of Kubernetes to build, too.
+	CAPI       bool     // Build Cluster API's core manager, too.
+	Prebuilt   string   // A folder with binaries to use instead of building them, or empty.
 	Progress   *progress.Printer
 }
 
@@ -45,6 +47,25 @@ func (b Builder) CRDs() string { return filepath.Join(b.Dir(), "cluster-api") }
 
 // All makes everything that is missing or out of date.
 func (b Builder) All(ctx context.Context) error {
+	if err := b.binaries(ctx); err != nil {
+		return err
+	}
+	for _, version := range b.Also {
+		if err := b.other(version).binaries(ctx); err != nil {
+			return err
+		}
+	}
+	if err := b.images(); err != nil {
+		return err
+	}
+	if b.CAPI {
+		return b.clusterAPI(ctx)
+	}
+	return b.crds(ctx)
+}
+
+// binaries makes all that a machine runs, in one folder.
+func (b Builder) binaries(ctx context.Context) error {
 	targets, err := b.targets()
 	if err != nil {
 		return err
@@ -54,13 +75,7 @@ func (b Builder) All(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.links(); err != nil {
-		return err
-	}
-	if err := b.images(); err != nil {
-		return err
-	}
-	return b.crds(ctx)
+	return b.links()
 }
 
 // Target is some binaries of one module.

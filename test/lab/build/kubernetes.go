@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/fairlead-io/fairlead/test/lab/atomicfile"
@@ -36,6 +37,25 @@ func (b Builder) kubernetes() (Target, error) {
 		t.prepare = func(ctx context.Context) error { return otherVersion(ctx, home, t.Dir, b.Kubernetes) }
 	}
 	return t, nil
+}
+
+// other builds another version of Kubernetes, and only from source: prebuilt binaries are of one version.
+func (b Builder) other(version string) Builder {
+	b.Kubernetes, b.Prebuilt, b.Also = version, "", nil
+	return b
+}
+
+// BinOf is the folder of the binaries for machines of a version of Kubernetes, which is empty for that of the lab.
+func (b Builder) BinOf(version string) string {
+	if version == "" {
+		return b.Bin()
+	}
+	return b.other(version).Bin()
+}
+
+// Has says whether a version of Kubernetes is one of those that this lab builds.
+func (b Builder) Has(version string) bool {
+	return version == b.Kubernetes || slices.Contains(b.Also, version)
 }
 
 // links gives the Kubernetes binary all its names.

@@ -42,6 +42,15 @@ func NewClient(kubeconfig string) (client.Client, error) {
 	return client.New(config, client.Options{Scheme: runtime.NewScheme()})
 }
 
+// Manifest applies objects that are written as YAML, in their order.
+func Manifest(ctx context.Context, c client.Client, manifest []byte) error {
+	objects, err := parse(manifest)
+	if err != nil {
+		return err
+	}
+	return apply(ctx, c, objects...)
+}
+
 // parse splits a file of YAML documents.
 func parse(manifest []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured

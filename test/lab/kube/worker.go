@@ -25,6 +25,9 @@ const PauseImage = "fairlead.io/lab/pause:1"
 // CoreDNSImage is the cluster DNS server of the workload clusters.
 const CoreDNSImage = "fairlead.io/lab/coredns:1"
 
+// ImagesLoaded is the file on a node's disk that says that it has the images that it begins with.
+const ImagesLoaded = "/var/lib/lab-images/loaded"
+
 // Masked are sysctls of the whole host that a kubelet writes, with the values that it wants to see.
 var Masked = map[string]string{
 	"vm/overcommit_memory":      "1",
@@ -87,6 +90,9 @@ func workerServices(c plan.Cluster, m plan.Machine) []node.Service {
 			"--hostname-override=" + m.Name, fmt.Sprintf("--node-ip=%s,%s", m.IPv4, m.IPv6),
 			"--root-dir=/var/lib/kubelet", "--cert-dir=/var/lib/kubelet/pki", "--v=1",
 		}},
+	}
+	if c.Born { // Nobody loads images on it later, and nothing pulls them.
+		services[1].After = ImagesLoaded
 	}
 	if c.Hub { // Workload clusters have it as a DaemonSet, if at all.
 		services = append(services, node.Service{

@@ -3,6 +3,8 @@
 package node
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,7 +42,7 @@ func prepareDisk(s Spec) error {
 	for name, content := range map[string]string{
 		"hostname":    s.Name + "\n",
 		"hosts":       "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
-		"machine-id":  fmt.Sprintf("%032x\n", s.Name),
+		"machine-id":  machineID(s.Name) + "\n",
 		"resolv.conf": "# The lab has no way out, and no names but those of its clusters.\n",
 	} {
 		if err := os.WriteFile(s.Disk("etc/"+name), []byte(content), 0o644); err != nil {
@@ -48,6 +50,15 @@ func prepareDisk(s Spec) error {
 		}
 	}
 	return nil
+}
+
+// machineID has 32 digits, whatever the length of the name.
+func machineID(name string) string {
+	if len(name) <= 16 {
+		return fmt.Sprintf("%032x", name)
+	}
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:16])
 }
 
 // copyTree copies files, folders and symbolic links; what does not exist is left out.

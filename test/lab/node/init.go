@@ -74,6 +74,12 @@ type service struct {
 }
 
 func (k *keeper) start(s *service) {
+	if s.After != "" {
+		if _, err := os.Stat(s.After); err != nil {
+			time.AfterFunc(restartDelay, func() { k.start(s) })
+			return
+		}
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	pid, err := s.exec()

@@ -37,6 +37,8 @@ type Service struct {
 	Name string   `json:"name"` // Of its log.
 	Argv []string `json:"argv"` // Paths as the machine sees them.
 	Env  []string `json:"env,omitempty"`
+	// After is a file, as the machine sees it, without which the service does not start yet.
+	After string `json:"after,omitempty"`
 }
 
 // Config returns where, on the host, the files of ConfigDir are.
@@ -54,6 +56,9 @@ func (s Spec) save() error {
 	}
 	return atomicfile.Write(s.path(), raw, 0o644)
 }
+
+// Saved is what a machine was last started with.
+func Saved(machineDir string) (Spec, error) { return loadSpec(Spec{Dir: machineDir}.path()) }
 
 func loadSpec(path string) (Spec, error) {
 	raw, err := os.ReadFile(path)

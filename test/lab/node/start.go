@@ -43,11 +43,8 @@ func Start(s Spec) error {
 	if err := s.save(); err != nil {
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	boot := exec.Command(self, BootCommand, s.path())
+	// Not its path: a supervisor boots machines when its program may have been built again.
+	boot := exec.Command("/proc/self/exe", BootCommand, s.path())
 	if out, err := boot.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s does not boot: %s(%w)", s.Name, bytes.TrimLeft(out, "\n"), err)
 	}

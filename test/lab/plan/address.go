@@ -21,10 +21,15 @@ type ranges struct{ nodes, pods, services []netip.Prefix }
 // service range of IPv6 may have at most 20 host bits, so it is a /112.
 func rangesOf(i int) ranges {
 	return ranges{
-		nodes:    []netip.Prefix{prefix("172.30.%d.0/24", i), prefix("fd00:30:%x::/64", i)},
+		nodes:    nodeNetworks(i),
 		pods:     []netip.Prefix{prefix("10.%d.0.0/16", 32+i), prefix("fd00:40:%x::/48", i)},
 		services: []netip.Prefix{prefix("10.%d.0.0/16", 128+i), prefix("fd00:50:%x::/112", i)},
 	}
+}
+
+// nodeNetworks are the networks of cluster i's machines.
+func nodeNetworks(i int) []netip.Prefix {
+	return []netip.Prefix{prefix("172.30.%d.0/24", i), prefix("fd00:30:%x::/64", i)}
 }
 
 // outside uses the documentation ranges: they look like the internet and exist nowhere.

@@ -21,12 +21,14 @@ const (
 
 // Plan is everything about a lab that follows from its settings.
 type Plan struct {
-	ID         string    `json:"id"`         // Short digest of the directory; part of every name on the machine.
-	Dir        string    `json:"dir"`        // Absolute.
-	Kubernetes string    `json:"kubernetes"` // Version.
-	Router     string    `json:"router"`     // Name of the router's network namespace.
-	Cgroup     string    `json:"cgroup"`     // The lab's cgroup, relative to each hierarchy's root.
-	Clusters   []Cluster `json:"clusters"`   // The hub is the first.
+	ID         string    `json:"id"`                       // Short digest of the directory; part of every name on the machine.
+	Dir        string    `json:"dir"`                      // Absolute.
+	Kubernetes string    `json:"kubernetes"`               // Version.
+	Also       []string  `json:"kubernetesAlso,omitempty"` // Versions that are built, too.
+	CAPI       bool      `json:"capi,omitempty"`           // Cluster API runs for the hub.
+	Router     string    `json:"router"`                   // Name of the router's network namespace.
+	Cgroup     string    `json:"cgroup"`                   // The lab's cgroup, relative to each hierarchy's root.
+	Clusters   []Cluster `json:"clusters"`                 // The hub is the first.
 	Outside    Outside   `json:"outside"`
 }
 
@@ -34,7 +36,8 @@ type Plan struct {
 type Cluster struct {
 	Name         string         `json:"name"`
 	Hub          bool           `json:"hub"`
-	Bridge       string         `json:"bridge"` // In the router's namespace.
+	Born         bool           `json:"born,omitempty"` // Cluster API made it; it comes and goes while the lab runs.
+	Bridge       string         `json:"bridge"`         // In the router's namespace.
 	NodeNetworks []netip.Prefix `json:"nodeNetworks"`
 	Gateways     []netip.Addr   `json:"gateways"`
 	PodCIDRs     []netip.Prefix `json:"podCIDRs"`
@@ -51,12 +54,15 @@ type Machine struct {
 	Cluster string     `json:"cluster"`
 	IPv4    netip.Addr `json:"ipv4"`
 	IPv6    netip.Addr `json:"ipv6"`
+	Cable   string     `json:"cable"`  // Its interface in the router's namespace; 15 bytes at most.
 	MAC     string     `json:"mac"`    // Constant, so that a machine that comes back is known to its neighbours.
 	Netns   string     `json:"netns"`  // Name below /run/netns.
 	Cgroup  string     `json:"cgroup"` // Relative to each hierarchy's root.
 	Dir     string     `json:"dir"`    // The machine's disk.
 	Logs    string     `json:"logs"`
 	Control bool       `json:"control"` // A control plane: no kubelet, no containerd.
+	// Kubernetes is the version of a machine that may have another one than its lab.
+	Kubernetes string `json:"kubernetes,omitempty"`
 }
 
 // Outside is the host beyond the router that plays the rest of the world.
@@ -78,6 +84,8 @@ func New(s Settings) Plan {
 		ID:         id,
 		Dir:        s.Dir,
 		Kubernetes: s.Kubernetes,
+		Also:       s.Also,
+		CAPI:       s.CAPI,
 		Router:     "fl" + id + "-router",
 		Cgroup:     "fairlead-lab-" + id,
 		Outside:    outside(id),
@@ -172,6 +180,7 @@ func (p Plan) machine(cluster int, c Cluster, name string, number int) Machine {
 		Name: name, Cluster: c.Name,
 		IPv4:   host(c.NodeNetworks[0], number),
 		IPv6:   host(c.NodeNetworks[1], number),
+		Cable:  name,
 		MAC:    fmt.Sprintf("02:fa:1e:ad:%02x:%02x", cluster, number),
 		Netns:  "fl" + p.ID + "-" + name,
 		Cgroup: filepath.Join(p.Cgroup, name),

@@ -20,7 +20,7 @@ const (
 	DefaultKubeProxy  = NoCluster
 )
 
-// What LAB_KUBE_PROXY may say in place of names.
+// What LAB_KUBE_PROXY, and NoCluster LAB_CLUSTERS too, may say in place of names.
 const (
 	AllClusters = "all"
 	NoCluster   = "none"
@@ -35,6 +35,9 @@ const (
 	maxClusters = 31
 )
 
+// switchOn is what LAB_CAPI says to have Cluster API.
+const switchOn = "on"
+
 var (
 	clusterName = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,8}[a-z0-9])?$`)
 	version     = regexp.MustCompile(`^v1\.[0-9]+\.[0-9]+$`)
@@ -46,7 +49,9 @@ type Settings struct {
 	Nodes      int      // LAB_NODES: worker nodes in each workload cluster.
 	Clusters   []string // LAB_CLUSTERS: names of the workload clusters.
 	Kubernetes string   // LAB_KUBERNETES: version, for example v1.35.4.
+	Also       []string // LAB_KUBERNETES_ALSO: versions that clusters may be born with or upgraded to, beside Kubernetes.
 	KubeProxy  []string // LAB_KUBE_PROXY: the workload clusters that start with kube-proxy.
+	CAPI       bool     // LAB_CAPI: Cluster API runs for the hub, and makes clusters out of Cluster objects.
 	Bin        string   // LAB_BIN: a folder with prebuilt binaries, or empty.
 }
 
@@ -73,8 +78,19 @@ func FromEnv(lookup func(string) string, workDir string) (Settings, error) {
 		Nodes:      nodes,
 		Clusters:   names(get("LAB_CLUSTERS", DefaultClusters)),
 		Kubernetes: get("LAB_KUBERNETES", DefaultKubernetes),
+		Also:       names(get("LAB_KUBERNETES_ALSO", "")),
 		KubeProxy:  names(get("LAB_KUBE_PROXY", DefaultKubeProxy)),
 		Bin:        absolute(get("LAB_BIN", "")),
+	}
+	if slices.Equal(s.Clusters, []string{NoCluster}) {
+		s.Clusters = nil
+	}
+	switch v := get("LAB_CAPI", "off"); v {
+	case switchOn:
+		s.CAPI = true
+	case "off":
+	default:
+		return s, fmt.Errorf("LAB_CAPI=%q is unknown: give on or off", v)
 	}
 	switch get("LAB_KUBE_PROXY", DefaultKubeProxy) {
 	case AllClusters:
@@ -85,8 +101,10 @@ func FromEnv(lookup func(string) string, workDir string) (Settings, error) {
 	return s, s.validate()
 }
 
-// names splits at spaces and commas.
-func names(list string) []string { return strings.Fields(strings.ReplaceAll(list, ",", " ")) }
+// names splits at spaces and commas; there may be none.
+func names(list string) []string {
+	return slices.Clip(append([]string(nil), strings.Fields(strings.ReplaceAll(list, ",", " "))...))
+}
 
 func (s Settings) validate() error {
 	if s.Nodes < 1 || s.Nodes > maxNodes {
@@ -97,6 +115,14 @@ func (s Settings) validate() error {
 	}
 	if !version.MatchString(s.Kubernetes) {
 		return fmt.Errorf("LAB_KUBERNETES=%q is no release: write it like %s", s.Kubernetes, DefaultKubernetes)
+	}
+	for _, v := range s.Also {
+		if !version.MatchString(v) {
+			return fmt.Errorf("LAB_KUBERNETES_ALSO: %q is no release: write it like %s", v, DefaultKubernetes)
+		}
+	}
+	if s.CAPI && len(s.Clusters) > 0 {
+		return fmt.Errorf("LAB_CAPI=on makes clusters out of Cluster objects, so LAB_CLUSTERS can name none: set LAB_CLUSTERS=%s", NoCluster)
 	}
 	seen := map[string]bool{HubName: true}
 	for _, name := range s.Clusters {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,7 +15,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/fairlead-io/fairlead/test/lab/atomicfile"
 	"github.com/fairlead-io/fairlead/test/lab/node"
 	"github.com/fairlead-io/fairlead/test/lab/plan"
 	"github.com/fairlead-io/fairlead/test/lab/wire"
@@ -46,37 +44,27 @@ func LoadPorts(labDir string) (Ports, error) {
 	return p, nil
 }
 
-// Run serves until the context ends. It prefers the ports of its predecessor, so that kubeconfigs
-// stay right, and calls ready when everything listens.
-func Run(ctx context.Context, p plan.Plan, ready func() error) error {
+// Run serves until the context ends. It calls ready when everything listens, and then has others run
+// beside it, which may open and close ways to API servers.
+func Run(ctx context.Context, p plan.Plan, ready func() error, beside ...func(context.Context, *Forwards) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	ports, old := Ports{}, Ports{}
-	if known, err := LoadPorts(p.Dir); err == nil {
-		old = known
-	}
+	forwards := newForwards(ctx, p)
 	for _, c := range p.Clusters {
-		l, err := listenLocal(old[c.Name])
-		if err != nil {
+		if _, err := forwards.Open(c); err != nil {
 			return err
 		}
-		ports[c.Name] = l.Addr().(*net.TCPAddr).Port
-		to := netip.AddrPortFrom(c.ControlPlane.IPv4, plan.APIPort)
-		group.Go(func() error { return forward(ctx, l, dialerIn(p.Router), to.String()) })
 	}
 	if err := playOutside(ctx, group, p.Outside); err != nil {
-		return err
-	}
-	raw, err := json.Marshal(ports)
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Write(portsFile(p.Dir), raw, 0o644); err != nil {
 		return err
 	}
 	if err := ready(); err != nil {
 		return err
 	}
-	slog.Info("supervisor is up", "lab", p.ID, "ports", ports)
+	slog.Info("supervisor is up", "lab", p.ID)
+	for _, f := range beside {
+		group.Go(func() error { return f(ctx, forwards) })
+	}
+	group.Go(func() error { <-ctx.Done(); return nil })
 	return group.Wait()
 }
 
@@ -88,7 +76,7 @@ func listenLocal(port int) (net.Listener, error) {
 }
 
 // dialerIn connects from inside a network namespace. One thread that stays there makes the sockets.
-func dialerIn(netns string) func(context.Context, string) (net.Conn, error) {
+func dialerIn(ctx context.Context, netns string) func(context.Context, string) (net.Conn, error) {
 	type request struct {
 		ctx    context.Context
 		to     string
@@ -98,12 +86,17 @@ func dialerIn(netns string) func(context.Context, string) (net.Conn, error) {
 	go func() {
 		runtime.LockOSThread()
 		err := wire.Enter(netns)
-		for r := range requests {
-			if err != nil {
-				r.answer <- result{err: err}
-				continue
+		for {
+			select {
+			case r := <-requests:
+				if err != nil {
+					r.answer <- result{err: err}
+					continue
+				}
+				r.answer <- dial(r.ctx, r.to)
+			case <-ctx.Done():
+				return
 			}
-			r.answer <- dial(r.ctx, r.to)
 		}
 	}()
 	return func(ctx context.Context, to string) (net.Conn, error) {

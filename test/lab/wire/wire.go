@@ -88,6 +88,9 @@ func Unplug(router, cable string) error {
 	return Inside(router, func() error { return unplug(cable) })
 }
 
+// RemoveBridge removes a bridge from the router. One that is not there is no error.
+func RemoveBridge(router, name string) error { return Unplug(router, name) }
+
 // unplug expects that the kernel may be removing the cable at the same time, with its machine.
 func unplug(cable string) error {
 	l, err := netlink.LinkByName(cable)
@@ -181,6 +184,17 @@ func Route(name string, to netip.Prefix, via netip.Addr) error {
 		})
 		if err != nil {
 			return fmt.Errorf("cannot route %s by %s in %s: %w", to, via, name, err)
+		}
+		return nil
+	})
+}
+
+// Unroute removes a route in a namespace. One that is not there is no error.
+func Unroute(name string, to netip.Prefix) error {
+	return Inside(name, func() error {
+		err := netlink.RouteDel(&netlink.Route{Dst: &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())}})
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("cannot remove the route to %s in %s: %w", to, name, err)
 		}
 		return nil
 	})

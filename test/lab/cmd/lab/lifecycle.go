@@ -64,6 +64,14 @@ func announce(l *lab.Lab) error {
 	if err := s.Print(os.Stdout); err != nil {
 		return err
 	}
+	if len(s.Clusters) == 1 {
+		fmt.Printf(`
+Try:
+  export KUBECONFIG=%s PATH=%s:$PATH
+  kubectl get nodes -o wide
+`, s.Kubeconfigs[plan.HubName], s.Bin)
+		return nil
+	}
 	fmt.Printf(`
 Try:
   export KUBECONFIG=%s PATH=%s:$PATH

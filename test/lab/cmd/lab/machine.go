@@ -49,6 +49,7 @@ func hiddenCommands() []*cobra.Command {
 				if err != nil {
 					return err
 				}
+				l.Program = "/proc/self/exe" // Whatever its path is by now.
 				return l.Supervise()
 			}},
 	}
