@@ -19,10 +19,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime"
+	toolscache "k8s.io/client-go/tools/cache"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	runtimecatalog "sigs.k8s.io/cluster-api/api/runtime/catalog"
 	runtimehooksv1 "sigs.k8s.io/cluster-api/api/runtime/hooks/v1alpha1"
 	runtimev1 "sigs.k8s.io/cluster-api/api/runtime/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -39,11 +41,15 @@ const (
 	lastBackoff  = 10 * time.Second
 )
 
-// caller calls hooks as Cluster API's core manager does: over HTTPS, as many at a time, again
-// when it is told to and after failures.
+// caller calls hooks as Cluster API's core manager does: over HTTPS, as many at a time, with
+// Clusters as its cache has them, again when it is told to and after failures.
 type caller struct {
 	catalog *runtimecatalog.Catalog
-	http    *http.Client
+	// clusters is a cache of Clusters, which is behind now and then.
+	clusters cache.Cache
+	// appeared has a channel for each name, closed when the cache has the Cluster.
+	appeared sync.Map
+	http     *http.Client
 	// path of the hook BeforeClusterCreate, as the operator tells it.
 	path string
 	// replicas are addresses, which are called in turn.
@@ -58,6 +64,7 @@ func (h *hub) caller(replicas ...string) *caller {
 	h.t.Helper()
 	c := &caller{catalog: runtimecatalog.New(), replicas: replicas, free: make(chan struct{}, callers)}
 	h.must(runtimehooksv1.AddToCatalog(c.catalog))
+	h.watch(c)
 	roots := x509.NewCertPool()
 	h.eventually("the operator says how to verify it", func() string {
 		e := &runtimev1.ExtensionConfig{}
@@ -79,6 +86,37 @@ func (h *hub) caller(replicas ...string) *caller {
 		})
 	}
 	return c
+}
+
+// watch gives a caller its cache of Clusters.
+func (h *hub) watch(c *caller) {
+	h.t.Helper()
+	var err error
+	c.clusters, err = cache.New(h.server.Config, cache.Options{Scheme: h.client.Scheme(), DefaultNamespaces: map[string]cache.Config{namespace: {}}})
+	h.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.clusters.Start(ctx) }()
+	h.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			h.t.Error(err)
+		}
+	})
+	informer, err := c.clusters.GetInformer(h.t.Context(), &clusterv1.Cluster{})
+	h.must(err)
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: func(o any) {
+		if cluster, ok := o.(*clusterv1.Cluster); ok {
+			close(c.appears(cluster.Name))
+		}
+	}})
+	h.must(err)
+}
+
+// appears is a channel that is closed when the cache has a Cluster.
+func (c *caller) appears(name string) chan struct{} {
+	ch, _ := c.appeared.LoadOrStore(name, make(chan struct{}))
+	return ch.(chan struct{}) //nolint:forcetypeassert // nothing else is stored
 }
 
 func (c *caller) discover(ctx context.Context, address string) error {
@@ -151,6 +189,11 @@ func (c *caller) bear(ctx context.Context, api client.Client, clusters []*cluste
 
 func (c *caller) one(ctx context.Context, turn int, cluster *clusterv1.Cluster) (time.Duration, error) {
 	created, backoff := time.Now(), firstBackoff
+	select {
+	case <-c.appears(cluster.Name):
+	case <-ctx.Done():
+		return 0, fmt.Errorf("cluster %s is not seen: %w", cluster.Name, context.Cause(ctx))
+	}
 	for {
 		c.free <- struct{}{}
 		held, err := c.ask(ctx, c.replicas[turn%len(c.replicas)], cluster)
@@ -162,6 +205,8 @@ func (c *caller) one(ctx context.Context, turn int, cluster *clusterv1.Cluster) 
 			c.failures.Add(1)
 			held.why = err.Error()
 			wait, backoff = backoff, min(2*backoff, lastBackoff)
+		case wait == 0 && bornOf(held.seen).complete() != nil:
+			return 0, fmt.Errorf("cluster %s may be made before Cluster API has seen its addresses: its copy has %v", cluster.Name, bornOf(held.seen).ranges())
 		case wait == 0:
 			return time.Since(created), nil
 		}
@@ -179,6 +224,8 @@ func (c *caller) one(ctx context.Context, turn int, cluster *clusterv1.Cluster) 
 type hold struct {
 	wait time.Duration
 	why  string
+	// seen is the Cluster that was sent.
+	seen *clusterv1.Cluster
 }
 
 // ask makes one call.
@@ -187,13 +234,17 @@ func (c *caller) ask(ctx context.Context, address string, cluster *clusterv1.Clu
 	if err != nil {
 		return hold{}, err
 	}
+	seen := &clusterv1.Cluster{}
+	if err := c.clusters.Get(ctx, client.ObjectKeyFromObject(cluster), seen); err != nil {
+		return hold{}, err
+	}
 	c.calls.Add(1)
 	said := &runtimehooksv1.BeforeClusterCreateResponse{}
-	if err := c.post(ctx, address, gvh, c.path, &runtimehooksv1.BeforeClusterCreateRequest{Cluster: *cluster}, said); err != nil {
+	if err := c.post(ctx, address, gvh, c.path, &runtimehooksv1.BeforeClusterCreateRequest{Cluster: *seen}, said); err != nil {
 		return hold{}, err
 	}
 	if said.Status != runtimehooksv1.ResponseStatusSuccess {
 		return hold{}, errors.New(said.Message)
 	}
-	return hold{time.Duration(said.RetryAfterSeconds) * time.Second, said.Message}, nil
+	return hold{time.Duration(said.RetryAfterSeconds) * time.Second, said.Message, seen}, nil
 }
