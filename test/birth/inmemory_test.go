@@ -99,9 +99,12 @@ func (s *memoryStory) bear(from, to int) {
 func (s *memoryStory) look() (given, initialized int) {
 	s.hub.t.Helper()
 	for _, c := range s.clusters() {
-		seen := s.seen[c.Name]
-		if seen.given.IsZero() && bornOf(&c).id != "" {
+		seen, b := s.seen[c.Name], bornOf(&c)
+		if seen.given.IsZero() && b.id != "" {
 			seen.given = time.Now()
+		}
+		if !seen.given.IsZero() && b.id == "" {
+			s.hub.t.Fatalf("cluster %s had a number, and somebody took it out of the Cluster; its ranges are %v", b.name, b.ranges())
 		}
 		if p := c.Status.Initialization.ControlPlaneInitialized; seen.initialized.IsZero() && p != nil && *p && c.Status.Phase == string(clusterv1.ClusterPhaseProvisioned) {
 			seen.initialized = time.Now()
