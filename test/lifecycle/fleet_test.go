@@ -204,7 +204,7 @@ func kubelets(t *testing.T, d time.Duration, name, group, version string, want i
 		names = nil
 		var other []string
 		for _, n := range nodes.Items {
-			if !strings.Contains(n.Name, "-"+group+"-") {
+			if group != "" && !strings.Contains(n.Name, "-"+group+"-") {
 				continue
 			}
 			is := slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {

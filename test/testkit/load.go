@@ -62,7 +62,13 @@ func (l *Lab) StartLoadByNode(ctx context.Context, cluster, pod string, server n
 		var stderr bytes.Buffer
 		cmd := l.command(ctx, append([]string{"exec", p.Spec.NodeName, "--", "ctr", "-a", "/run/containerd/containerd.sock", "-n", "k8s.io",
 			"tasks", "exec", "--exec-id", fmt.Sprintf("load-%d", time.Now().UnixNano()), id}, command...)...)
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, &stderr
+		cmd.Stdout, cmd.Stderr = out, &stderr
+		// Not cmd.Stdin, which Run would wait for the end of.
+		orders, err := cmd.StdinPipe()
+		if err != nil {
+			return err
+		}
+		go io.Copy(orders, in) //nolint:errcheck // it ends with the command
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
 		}
