@@ -32,7 +32,7 @@ KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 # Packages whose tests need nothing but Go.
 UNIT      := ./api/... ./charts/... ./cmd/fairlead/... ./cmd/fairlead-agent/... ./cmd/fairlead-cni/... ./internal/addresspool/... ./internal/addressing ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/fleetmetrics/... ./internal/model/... ./internal/notify/... ./internal/objects/... ./internal/probe \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
-             ./test/architecture ./test/conformance ./test/continuity ./test/requests ./test/kernelmatrix/... \
+             ./test/architecture ./test/conformance ./test/continuity ./test/program ./test/requests ./test/kernelmatrix/... \
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
              $(addprefix ./test/lab/,atomicfile births build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
@@ -132,7 +132,7 @@ lint: ## gofmt, vet, staticcheck, import rules.
 ##@ Test
 
 .PHONY: test
-test: deps lint test-unit test-bpf bench-short test-env scale-short test-e2e test-rollout test-lifecycle test-conformance ## Everything (root).
+test: deps lint test-unit test-bpf bench-short test-env scale-short birth-short test-e2e test-rollout test-lifecycle test-conformance ## Everything (root).
 
 .PHONY: test-unit
 test-unit: test-gitops ## The inner loop: pure packages and protocols, under 2 minutes.
@@ -218,6 +218,15 @@ scale: lab-build ## 1,000 simulated clusters, 200 behind a real API server, API 
 .PHONY: scale-short
 scale-short: lab-build ## The same with 20 clusters: fail when requests, repairs or CPU time miss their gates (3 minutes).
 	KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS) go test -short -count=1 -timeout 10m ./test/scale/...
+
+.PHONY: birth-scale
+birth-scale: lab-build ## 50 clusters made by Cluster API's own managers, 1,000 that ask for addresses at once, operators killed meanwhile; out/birth.json (5 minutes).
+	@mkdir -p out
+	KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS) FAIRLEAD_BIRTH_OUT=$(CURDIR)/out/birth.json go test -count=1 -timeout 30m -v ./test/birth
+
+.PHONY: birth-short
+birth-short: lab-build ## The same with 6 and 200 (2 minutes).
+	KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS) go test -short -count=1 -timeout 15m ./test/birth
 
 .PHONY: packets
 packets: ## A million random packets through every program, against the model in plain Go; FAIRLEAD_PACKET_SEED repeats a run (root, 5 minutes).

@@ -53,6 +53,27 @@ func TestACreationWaitsUntilTheClusterShowsItsAddresses(t *testing.T) {
 	s.Expect(s.get("a").ResourceVersion).To(Equal(version), "asking again must change nothing")
 }
 
+// Another replica, or the FleetPool's reconciler, may be faster than Cluster API's cache.
+func TestACreationWaitsUntilClusterAPIHasSeenTheAddresses(t *testing.T) {
+	s := begin(t)
+	s.create(s.pool())
+	s.create(s.cluster("a"))
+	r := s.replica(stack.Versions{})
+	behind := s.get("a")
+	s.Eventually(func(g Gomega) {
+		answer, err := r.hooks.Giver.Settle(s.ctx, client.ObjectKeyFromObject(behind))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(answer.Settled).To(BeTrue())
+	}).Should(Succeed())
+	resp, err := r.create(behind)
+	s.Expect(err).NotTo(HaveOccurred())
+	s.Expect(resp.RetryAfterSeconds).To(BeEquivalentTo(1))
+	s.Expect(resp.Message).To(ContainSubstring("Cluster API has not seen them yet"))
+	resp, err = r.create(s.get("a"))
+	s.Expect(err).NotTo(HaveOccurred())
+	s.Expect(resp.RetryAfterSeconds).To(BeZero(), resp.Message)
+}
+
 func TestANamespaceWithoutAFleetPoolIsLeftAlone(t *testing.T) {
 	s := begin(t)
 	s.create(s.cluster("a"))

@@ -29,6 +29,8 @@ type Answer struct {
 	Settled bool
 	// Refused says why it gets nothing, "" when it is not refused.
 	Refused string
+	// Held is what a settled Cluster shows, nil when nothing was written into it.
+	Held *addressing.Holding
 }
 
 // Settle gives a Cluster what it lacks, and writes it into the Cluster. It may be called any
@@ -82,7 +84,7 @@ func (g *Giver) reserve(ctx context.Context, c *clusterv1.Cluster) (addressing.H
 func (g *Giver) inscribe(ctx context.Context, c *clusterv1.Cluster, held addressing.Holding) (Answer, error) {
 	old := c.DeepCopy()
 	if !inscribe(c, held) {
-		return Answer{Settled: true}, nil
+		return Answer{Settled: true, Held: &held}, nil
 	}
 	err := g.Ledger.Writer.Patch(ctx, c, client.MergeFromWithOptions(old, client.MergeFromWithOptimisticLock{}))
 	switch {

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/internal/addressing"
 )
 
 // How many seconds Cluster API is asked to wait before it asks again.
@@ -24,7 +25,8 @@ const (
 )
 
 // Hooks answers Cluster API's lifecycle hooks. Of a request it trusts only which Cluster it is
-// about and to which version that goes: everything else is read.
+// about and to which version that goes: everything else is read. What else is in it is what Cluster
+// API has seen.
 type Hooks struct {
 	Giver   *Giver
 	Support *Support
@@ -72,12 +74,21 @@ func (h *Hooks) BeforeClusterCreate(ctx context.Context, req *runtimehooksv1.Bef
 		seconds = whileHeld
 	case !answer.Settled:
 		hold, seconds = "Fairlead: the addresses are being written into the Cluster", afterWrite
+	case !shows(&req.Cluster, answer.Held):
+		hold, seconds = "Fairlead: the Cluster has its addresses, and Cluster API has not seen them yet", afterWrite
 	default:
 		if hold, err = h.Support.Unmet(ctx, &req.Cluster, req.Cluster.Spec.Topology.Version); hold != "" {
 			seconds = whileHeld
 		}
 	}
 	h.answer(ctx, "BeforeClusterCreate", began, resp, hold, seconds, err)
+}
+
+// shows says whether the copy of a Cluster that Cluster API works on shows what the Cluster holds.
+// Who else settled the Cluster may be ahead of its cache: it would make the templates without
+// the addresses, and its next patch of a Cluster that has no annotation in the copy takes away all that there are.
+func shows(c *clusterv1.Cluster, held *addressing.Holding) bool {
+	return held == nil || !inscribe(c.DeepCopy(), *held)
 }
 
 // AfterControlPlaneInitialized has the cluster connected to at once, and its network installed

@@ -179,6 +179,30 @@ func TestImportRules(t *testing.T) {
 	})
 }
 
+// TestWhatTestsShare keeps what tests of many kinds use from what only some of them have.
+func TestWhatTestsShare(t *testing.T) {
+	pkgs := list(t, "./test/capi/...", "./test/program")
+	for _, rule := range []struct {
+		pkg     string
+		allowed []string // of this module
+		reason  string
+	}{
+		{"test/program", nil, "it starts programs and knows none"},
+		{"test/capi", []string{"test/lab/progress"}, "the lab builds and installs Cluster API by it, and starts nothing on this machine"},
+		{"test/capi/run", []string{"test/capi", "test/lab/pki", "test/program"}, "it runs Cluster API's managers whoever else is there"},
+	} {
+		p, ok := pkgs[module+"/"+rule.pkg]
+		if !ok {
+			t.Errorf("there is no package %s: the rule holds by accident", rule.pkg)
+		}
+		for _, imp := range p.Imports {
+			if inModule(imp) && !slices.ContainsFunc(rule.allowed, func(a string) bool { return imp == module+"/"+a }) {
+				t.Errorf("%s imports %s: only %v (%s)", rule.pkg, imp, rule.allowed, rule.reason)
+			}
+		}
+	}
+}
+
 // TestThePluginIsSmall keeps what is executed for every pod on the standard
 // library, CNI's skeleton and two packages of ours.
 func TestThePluginIsSmall(t *testing.T) {

@@ -27,7 +27,11 @@ func (s Source) Program(ctx context.Context, p Provider) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out := filepath.Join(s.Checkout, ".cache", "capi", version, p.Name)
+	// Absolute, because it is linked from another folder.
+	out, err := filepath.Abs(filepath.Join(s.Checkout, ".cache", "capi", version, p.Name))
+	if err != nil {
+		return "", err
+	}
 	if _, err := os.Stat(out); err == nil {
 		return out, nil
 	}

@@ -26,20 +26,25 @@ func write(t *testing.T, path, content string) {
 func tiny(t *testing.T) (Source, Provider, string) {
 	t.Helper()
 	dir := t.TempDir()
+	t.Chdir(dir) // a checkout's path may be relative
 	tools, other := filepath.Join(dir, "test/capi/tools"), filepath.Join(dir, "other")
 	write(t, filepath.Join(tools, "go.mod"), "module tools\n\ngo 1.26\n\nrequire example.com/other v1.2.3\n\nreplace example.com/other => ../../../other\n\ntool example.com/other/core\n")
 	write(t, filepath.Join(other, "go.mod"), "module example.com/other\n\ngo 1.26\n")
 	write(t, filepath.Join(other, "core/main.go"), "package main\n\nfunc main() {}\n")
-	return Source{Checkout: dir, Progress: progress.New(io.Discard)}, Provider{Name: "other-core", Module: "example.com/other", Dir: "core"}, other
+	return Source{Checkout: ".", Progress: progress.New(io.Discard)}, Provider{Name: "other-core", Module: "example.com/other", Dir: "core"}, other
 }
 
 func TestAManagerIsBuiltOnce(t *testing.T) {
 	s, p, module := tiny(t)
+	dir, err := filepath.Abs(s.Checkout)
+	if err != nil {
+		t.Fatal(err)
+	}
 	first, err := s.Program(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := filepath.Join(s.Checkout, ".cache/capi/v1.2.3/other-core"); first != want {
+	if want := filepath.Join(dir, ".cache/capi/v1.2.3/other-core"); first != want {
 		t.Errorf("the manager is %s, want %s", first, want)
 	}
 	write(t, filepath.Join(module, "core/main.go"), "this does not compile\n")

@@ -5,13 +5,14 @@ package scale
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 
 	"github.com/go-logr/logr"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/fairlead-io/fairlead/test/program"
 )
 
 // build builds a program of this repository, once for all tests.
@@ -24,11 +25,9 @@ var build = func() func(source string) (string, error) {
 		if p := built[source]; p != "" {
 			return p, nil
 		}
-		p := filepath.Join(programs, filepath.Base(source))
-		cmd := exec.Command("go", "build", "-ldflags", "-s -w -X github.com/fairlead-io/fairlead/internal/version.Version=v0.1.0", "-o", p, source)
-		cmd.Dir, cmd.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("building %s: %w\n%s", source, err, out)
+		p, err := program.Build(filepath.Join("..", ".."), source, programs)
+		if err != nil {
+			return "", err
 		}
 		built[source] = p
 		return p, nil
@@ -54,25 +53,24 @@ func TestMain(m *testing.M) {
 func (s *fleetStory) start() {
 	s.populate()
 	dir := s.t.TempDir()
-	program := os.Getenv("FAIRLEAD_SCALE_PROGRAM")
-	if program == "" {
+	exe := os.Getenv("FAIRLEAD_SCALE_PROGRAM")
+	if exe == "" {
 		var err error
-		program, err = build("./cmd/fairlead")
+		exe, err = build("./cmd/fairlead")
 		s.must(err)
 	}
 	admin, err := s.hub.AddUser("operator")
 	s.must(err)
 	s.kubeconfig = filepath.Join(dir, "kubeconfig")
 	s.must(os.WriteFile(s.kubeconfig, admin, 0o600))
-	s.op, err = startOperator(program, s.kubeconfig, filepath.Join(dir, "operator.log"))
+	s.op, err = startOperator(exe, s.kubeconfig, filepath.Join(dir, "operator.log"))
 	s.must(err)
 	s.t.Cleanup(func() {
-		if err := s.op.stop(); err != nil {
+		if err := s.op.Stop(); err != nil {
 			s.t.Error(err)
 		}
 		if s.t.Failed() {
-			raw, _ := os.ReadFile(filepath.Join(dir, "operator.log")) // what there is
-			s.t.Logf("the operator's last words (%v):\n%s", s.op.how, raw[max(0, len(raw)-4000):])
+			s.t.Logf("the operator's last words:\n%s", s.op.LastWords())
 		}
 	})
 }

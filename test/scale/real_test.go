@@ -64,7 +64,7 @@ func TestRealServer(t *testing.T) {
 	s.complete()
 	s.drift()
 	s.complete()
-	peak, err := s.op.peak()
+	peak, err := s.op.PeakMiB()
 	s.must(err)
 	s.row("memory", "RSS peak", "MiB", peak)
 	s.end()

@@ -48,7 +48,7 @@ func TestScale(t *testing.T) {
 	s.upgrade("upgrade", 1400, nil)
 	s.drift()
 	s.hung()
-	peak, err := s.op.peak()
+	peak, err := s.op.PeakMiB()
 	s.must(err)
 	s.row("memory", "RSS peak", "MiB", peak)
 	s.end()
@@ -89,7 +89,7 @@ func (s *simStory) idle() {
 	<-time.After(long) // the time itself is what is measured
 	hours := long.Hours()
 	sum, _ := s.counted(before)
-	resident, err := s.op.resident()
+	resident, err := s.op.ResidentMiB()
 	s.must(err)
 	s.row("idle", "RSS", "MiB", resident)
 	s.row("idle", "cpu per hour", "s/cluster", (s.now()-cpu)/float64(s.n)/hours)
@@ -122,11 +122,11 @@ func (s *simStory) noop() {
 
 // status asks how the fleet does, as a person would.
 func (s *simStory) status() {
-	program, err := build("./cmd/fairleadctl")
+	ctl, err := build("./cmd/fairleadctl")
 	s.must(err)
 	var took []time.Duration
 	for range statusAsked {
-		ask := exec.Command(program, "status", "--namespace", namespace)
+		ask := exec.Command(ctl, "status", "--namespace", namespace)
 		ask.Env = append(os.Environ(), "KUBECONFIG="+s.kubeconfig)
 		start := time.Now()
 		if out, err := ask.CombinedOutput(); err != nil {

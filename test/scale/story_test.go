@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/internal/fleet/fleettest"
 	"github.com/fairlead-io/fairlead/test/bench/report"
+	"github.com/fairlead-io/fairlead/test/program"
 	"github.com/fairlead-io/fairlead/test/scale/front"
 )
 
@@ -54,7 +55,7 @@ type fleetStory struct {
 	front *front.Front
 	// agentsHave says whether a cluster's agents have an argument.
 	agentsHave func(i int, arg string) bool
-	op         *operator
+	op         *program.Program
 	// kubeconfig is a file with the management cluster's.
 	kubeconfig string
 	n          int
@@ -219,12 +220,12 @@ func (s *fleetStory) counts() []front.Counts {
 func (s *fleetStory) measured(caseName string, run func()) time.Duration {
 	s.t.Helper()
 	before := s.counts()
-	cpu, err := s.op.cpu()
+	cpu, err := s.op.CPUSeconds()
 	s.must(err)
 	start := time.Now()
 	run()
 	wall := time.Since(start)
-	after, err := s.op.cpu()
+	after, err := s.op.CPUSeconds()
 	s.must(err)
 	sum, most := s.counted(before)
 	each := func(n int64) float64 { return float64(n) / float64(s.n) }
@@ -247,7 +248,7 @@ func (s *fleetStory) install() {
 
 func (s *fleetStory) now() float64 {
 	s.t.Helper()
-	cpu, err := s.op.cpu()
+	cpu, err := s.op.CPUSeconds()
 	s.must(err)
 	return cpu
 }

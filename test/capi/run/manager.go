@@ -4,19 +4,16 @@ package run
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/fairlead-io/fairlead/test/capi"
+	"github.com/fairlead-io/fairlead/test/program"
 )
 
 const (
@@ -25,10 +22,6 @@ const (
 	workers = 4
 	// readyPoll is how often a manager is asked whether it is ready.
 	readyPoll = 200 * time.Millisecond
-	// lastWords is how much of a log is shown of a manager that ended, in bytes.
-	lastWords = 2000
-	// stopWithin is how long a manager that is told to end may take.
-	stopWithin = 20 * time.Second
 )
 
 // Options say how a manager is started.
@@ -50,43 +43,19 @@ type Options struct {
 
 // Manager is a running manager.
 type Manager struct {
-	Name string
-
-	cmd    *exec.Cmd
+	*program.Program
 	health string
-	log    *os.File
-	ended  chan struct{}
-	// how it ended, to be read after ended.
-	how error
 }
 
 // Start starts a manager. It is killed when whoever started it dies.
 func Start(o Options) (*Manager, error) {
-	log, err := os.Create(filepath.Join(o.Logs, o.Provider.Name+".log"))
+	cmd := exec.Command(o.Program, o.args()...)
+	cmd.Env = append(append(os.Environ(), "KUBECONFIG="+o.Kubeconfig), o.Env...)
+	p, err := program.Start(o.Provider.Name, filepath.Join(o.Logs, o.Provider.Name+".log"), cmd)
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{
-		Name: o.Provider.Name, log: log, ended: make(chan struct{}),
-		health: "127.0.0.1:" + strconv.Itoa(o.Health), cmd: exec.Command(o.Program, o.args()...),
-	}
-	m.cmd.Env = append(append(os.Environ(), "KUBECONFIG="+o.Kubeconfig), o.Env...)
-	m.cmd.Stdout, m.cmd.Stderr = log, log
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: a process dies with the thread that started it
-		defer close(m.ended)
-		err := m.cmd.Start()
-		started <- err
-		if err == nil {
-			m.how = m.cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", m.Name, err), log.Close())
-	}
-	return m, nil
+	return &Manager{Program: p, health: "127.0.0.1:" + strconv.Itoa(o.Health)}, nil
 }
 
 func (o Options) args() []string {
@@ -112,8 +81,8 @@ func (m *Manager) Ready(ctx context.Context) error {
 	defer tick.Stop()
 	for !m.ready(ctx) {
 		select {
-		case <-m.ended:
-			return fmt.Errorf("%s ended: %w\n%s", m.Name, m.how, m.LastWords())
+		case <-m.Ended():
+			return m.End()
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w\n%s", m.Name, context.Cause(ctx), m.LastWords())
 		case <-tick.C:
@@ -133,53 +102,4 @@ func (m *Manager) ready(ctx context.Context) bool {
 	}
 	_ = resp.Body.Close() // only the code counts
 	return resp.StatusCode == http.StatusOK
-}
-
-// Stop ends the manager and waits for it. An error is that it had ended before, or would not.
-func (m *Manager) Stop() error {
-	select {
-	case <-m.ended:
-		return errors.Join(fmt.Errorf("%s had ended: %w\n%s", m.Name, m.how, m.LastWords()), m.log.Close())
-	default:
-	}
-	err := m.cmd.Process.Signal(syscall.SIGTERM)
-	late := time.NewTimer(stopWithin)
-	defer late.Stop()
-	select {
-	case <-m.ended:
-	case <-late.C:
-		err = errors.Join(fmt.Errorf("%s did not end within %s of SIGTERM: killed", m.Name, stopWithin), m.cmd.Process.Kill())
-		<-m.ended
-	}
-	return errors.Join(err, m.log.Close())
-}
-
-// Signal sends the manager a signal: SIGSTOP has it hang, SIGKILL crash.
-func (m *Manager) Signal(s os.Signal) error { return m.cmd.Process.Signal(s) }
-
-// Ended is closed when the manager has ended.
-func (m *Manager) Ended() <-chan struct{} { return m.ended }
-
-// LastWords is the end of the manager's log.
-func (m *Manager) LastWords() string {
-	raw, err := os.ReadFile(m.log.Name())
-	if err != nil {
-		return err.Error()
-	}
-	return string(raw[max(0, len(raw)-lastWords):])
-}
-
-// ResidentMiB is the memory that the manager has in use.
-func (m *Manager) ResidentMiB() (float64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.cmd.Process.Pid))
-	if err != nil {
-		return 0, fmt.Errorf("memory of %s: %w", m.Name, err)
-	}
-	for line := range strings.Lines(string(raw)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
-			return kib / 1024, err
-		}
-	}
-	return 0, fmt.Errorf("memory of %s: /proc/PID/status has no VmRSS", m.Name)
 }

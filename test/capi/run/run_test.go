@@ -62,7 +62,7 @@ func TestCoreAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := managers.Stop(); err == nil || !strings.Contains(err.Error(), "cluster-api had ended") {
+		if err := managers.Stop(); err == nil || !strings.Contains(err.Error(), "cluster-api ended") {
 			t.Errorf("it is not said that the manager was killed: %v", err)
 		}
 	})
@@ -117,7 +117,7 @@ func TestAManagerThatEndsIsNotWaitedFor(t *testing.T) {
 	if err := m.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "cluster-api ended") {
 		t.Errorf("it is not said that the manager ended: %v", err)
 	}
-	if err := m.Stop(); err == nil || !strings.Contains(err.Error(), "had ended") {
+	if err := m.Stop(); err == nil || !strings.Contains(err.Error(), "cluster-api ended") {
 		t.Errorf("got %v", err)
 	}
 }
