@@ -23,8 +23,9 @@ import (
 	"github.com/fairlead-io/fairlead/test/testkit"
 )
 
-// A cluster is applied while no operator runs, and the operator is killed again when it has
-// reserved addresses: Cluster API asks until it has its answer, and nothing is taken twice.
+// A cluster is applied while no operator runs, and the operator is killed when it has reserved
+// addresses, and again before the control plane is there: Cluster API asks until it has its answer,
+// and nothing is taken twice.
 func TestAClusterIsBornWithANetwork(t *testing.T) {
 	apply(t, fleetPool)
 	apply(t, networkStack)
@@ -39,7 +40,7 @@ func TestAClusterIsBornWithANetwork(t *testing.T) {
 	first.Kill()
 	reserved := *holding(t.Context(), t, "alpha")
 	began := time.Now()
-	startOperator(t)
+	second := startOperator(t)
 
 	testkit.Eventually(t, time.Minute, "the Cluster shows what was reserved", func(context.Context) error {
 		c := cluster(t, "alpha")
@@ -49,8 +50,22 @@ func TestAClusterIsBornWithANetwork(t *testing.T) {
 		}
 		return nil
 	})
+	testkit.Eventually(t, time.Minute, "Cluster API begins to make alpha", func(context.Context) error {
+		if !cluster(t, "alpha").Spec.InfrastructureRef.IsDefined() {
+			return errors.New("it has no infrastructure")
+		}
+		return nil
+	})
+	down(t, second, "alpha")
+	testkit.Eventually(t, time.Minute, "alpha's control plane is there, and no operator", func(context.Context) error {
+		if up := cluster(t, "alpha").Status.Initialization.ControlPlaneInitialized; up == nil || !*up {
+			return errors.New("it is not initialized")
+		}
+		return nil
+	})
+	startOperator(t)
 	kubelets(t, 3*time.Minute, "alpha", "", oldKubernetes, 3)
-	t.Logf("first nodes Ready %s after an operator was there", time.Since(began).Round(100*time.Millisecond))
+	t.Logf("nodes Ready %s after the addresses were reserved", time.Since(began).Round(100*time.Millisecond))
 	ready(t, 2*time.Minute, "alpha", past)
 	t.Logf("network Ready after %s", time.Since(began).Round(100*time.Millisecond))
 	paths(t, "alpha")

@@ -30,7 +30,7 @@ func TestCAnUpgradeWaitsForTheNetworkAndLosesNothing(t *testing.T) {
 	held := "Fairlead " + past + " needs Kubernetes " + pastSupports + ", and there is " + newKubernetes + ": set spec.version of NetworkStack lab to one that does: [" + present + "]"
 	holds(t, held)
 	operator.Kill()
-	startOperator(t)
+	operator = startOperator(t)
 	holds(t, held)
 	if v := controlPlane(t); v != oldKubernetes {
 		t.Fatalf("the control plane runs %s although the upgrade is held", v)
@@ -44,6 +44,14 @@ func TestCAnUpgradeWaitsForTheNetworkAndLosesNothing(t *testing.T) {
 	loads := begun(t, stay)
 	ready(t, 3*time.Minute, "alpha", present)
 	moved := time.Now()
+	testkit.Eventually(t, time.Minute, "the upgrade begins", func(context.Context) error {
+		if v := controlPlane(t); v == oldKubernetes {
+			return fmt.Errorf("the control plane runs %s", v)
+		}
+		return nil
+	})
+	down(t, operator, "alpha") // before Cluster API asks about the workers
+	startOperator(t)
 	testkit.Eventually(t, 3*time.Minute, "the control plane is upgraded", func(context.Context) error {
 		if v := controlPlane(t); v != newKubernetes {
 			return fmt.Errorf("it runs %s", v)

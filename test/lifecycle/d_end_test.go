@@ -27,24 +27,20 @@ metadata: {name: never, namespace: fleet}
 spec: {template: {spec: {neverBoots: true}}}
 `
 
-// What a deleted cluster had rests, and the next one gets it only after that; the operator is
-// killed while the cluster is deleted.
+// What a deleted cluster had rests, and the next one gets it only after that. The
+// deletion waits for an operator that is down.
 func TestDAddressesRestBeforeTheNextClusterGetsThem(t *testing.T) {
 	operator := startOperator(t)
 	had := cluster(t, "alpha").Spec.ClusterNetwork.Pods.CIDRBlocks
-	go func() {
-		time.Sleep(2 * time.Second) // somewhere in the deletion
-		operator.Kill()
-	}()
+	operator.Kill()
 	began := time.Now()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		<-operator.Ended()
-		startOperator(t)
-	}()
+	c := cluster(t, "alpha")
+	if err := hub(t).Delete(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	says(t, time.Minute, "alpha", clusterv1.ClusterTopologyReconciledCondition, "BeforeClusterDelete")
+	startOperator(t)
 	remove(t, "alpha")
-	<-done
 	t.Logf("alpha is gone after %s", time.Since(began).Round(100*time.Millisecond))
 	freed := time.Now()
 	testkit.Eventually(t, 20*time.Second, "alpha's addresses rest", func(ctx context.Context) error {

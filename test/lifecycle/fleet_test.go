@@ -4,6 +4,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -171,6 +172,13 @@ func says(t *testing.T, d time.Duration, name, kind, text string) {
 	})
 }
 
+// down kills an operator and waits until Cluster API has asked it in vain about a Cluster.
+func down(t *testing.T, operator *testkit.OperatorProcess, name string) {
+	t.Helper()
+	operator.Kill()
+	says(t, time.Minute, name, clusterv1.ClusterTopologyReconciledCondition, "hook")
+}
+
 // ready waits until a cluster's network is Ready at a version.
 func ready(t *testing.T, d time.Duration, name, version string) {
 	t.Helper()
@@ -227,6 +235,20 @@ func kubelets(t *testing.T, d time.Duration, name, group, version string, want i
 // paths has every probe of a cluster reach all others.
 func paths(t *testing.T, name string) {
 	t.Helper()
+	testkit.Eventually(t, 2*time.Minute, "probes of nodes that are gone are gone", func(ctx context.Context) error {
+		var nodes corev1.NodeList
+		var pods corev1.PodList
+		c := clientOf(t, name)
+		if err := errors.Join(c.List(ctx, &nodes), c.List(ctx, &pods, client.InNamespace(matrix.Namespace))); err != nil {
+			return err
+		}
+		for _, p := range pods.Items {
+			if p.Spec.NodeName != "" && !slices.ContainsFunc(nodes.Items, func(n corev1.Node) bool { return n.Name == p.Spec.NodeName }) {
+				return fmt.Errorf("pod %s was on node %s", p.Name, p.Spec.NodeName)
+			}
+		}
+		return nil
+	})
 	cells, err := lab.Matrix(testkit.Within(t, 3*time.Minute), name, func(line string) { t.Log(line) })
 	if err != nil {
 		t.Fatal(err)
