@@ -21,6 +21,8 @@ BROKEN    := v0.1.4
 FAULTY_IMAGES := out/fairlead-$(LOSSY).tar out/fairlead-$(FAILING).tar
 # What clusters were born with before: its chart does not support the newest Kubernetes.
 PAST      := v0.0.9
+# A lab whose clusters are made by Cluster API.
+BORN      := LAB_CAPI=on LAB_CLUSTERS=none
 # What clusters are upgraded from, beside LAB_KUBERNETES.
 OLD_KUBERNETES := v1.34.4
 NEXT_IMAGES := out/fairlead-$(NEXT).tar out/fairlead-$(RELAID).tar out/fairlead-$(PAST).tar
@@ -34,13 +36,13 @@ UNIT      := ./api/... ./charts/... ./cmd/fairlead/... ./cmd/fairlead-agent/... 
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
              ./test/architecture ./test/conformance ./test/continuity ./test/program ./test/requests ./test/kernelmatrix/... \
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
-             $(addprefix ./test/lab/,atomicfile build fleet hostlimit image kube node pki plan progress supervise wire)
+             $(addprefix ./test/lab/,atomicfile births build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
 BPF       := ./bpf/... ./internal/datapath/... ./internal/probe/prober ./test/announce ./test/cni ./test/faulty/... ./test/lab/cgroup ./test/pathmtu ./test/standby $(addprefix ./test/bench/,load programs topo)
 # Tests of the datapath that are run once more with clsact at the uplink and the tunnel; pods have it anyway.
 OVER_CLSACT := TestPaths|TestServices$$$$|TestRestart|TestRestore|TestCleanup
 # Packages that start a kube-apiserver.
-ENV       := ./cmd/fairleadctl ./controllers/... ./internal/birth ./test/bench/services ./test/capi/... ./test/tenancy ./internal/fleet/... ./internal/gate ./internal/helm/... ./internal/release/...
+ENV       := ./cmd/fairleadctl ./controllers/... ./internal/birth ./test/bench/services ./test/capi/... ./test/lab/provider ./test/tenancy ./internal/fleet/... ./internal/gate ./internal/helm/... ./internal/release/...
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -167,7 +169,7 @@ test-rollout: deps images out/fairlead-$(NEXT).tar images-faulty charts-next lab
 
 .PHONY: test-lifecycle
 test-lifecycle: deps images out/fairlead-$(PAST).tar $(LAB) ## Clusters from a topology Cluster to their end, by Cluster API's own manager: birth, nodes, upgrade of Kubernetes, deletion (root).
-	LAB_CAPI=on LAB_CLUSTERS=none LAB_KUBERNETES_ALSO=$(OLD_KUBERNETES) $(LAB) build
+	$(BORN) LAB_KUBERNETES_ALSO=$(OLD_KUBERNETES) $(LAB) build
 	go test -count=1 -timeout 40m -v ./test/lifecycle
 
 .PHONY: rollout-kills
@@ -241,8 +243,9 @@ fuzz: ## Run each fuzz target for 20 seconds.
 ##@ Lab
 
 .PHONY: demo
-demo: deps images lab-build ## Three real clusters, the operator, one NetworkStack, and what came of it.
-	go run ./test/demo
+demo: deps images $(LAB) ## Two clusters born by Cluster API from topology Clusters, with their network, and what came of it.
+	$(BORN) $(LAB) build
+	$(BORN) go run ./test/demo
 
 .PHONY: lab-up
 lab-up: deps lab-build ## Start the lab: clusters hub, alpha and bravo on this machine (root).

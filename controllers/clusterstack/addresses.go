@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,6 +32,10 @@ func (r *Reconciler) applyFleetAddresses(ctx context.Context, s *scope) error {
 	have := &v1alpha1.AddressPool{}
 	err := s.conn.Cached.Get(ctx, client.ObjectKey{Name: v1alpha1.FleetAddressPool}, have)
 	if err == nil && slices.Equal(have.Spec.Addresses, want) {
+		return nil
+	}
+	if apierrors.IsTooManyRequests(err) { // it begins to serve the kind, whose CRD was applied just now
+		s.lookAgain(time.Second)
 		return nil
 	}
 	if err != nil && !meta.IsNoMatchError(err) && client.IgnoreNotFound(err) != nil {

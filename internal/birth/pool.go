@@ -178,8 +178,9 @@ func holdings(namespace string, in []v1alpha1.Holding) []addressing.Holding {
 		if h.Freed != nil {
 			one.Freed = h.Freed.Time
 		}
-		for use, texts := range map[addressing.Use][]string{addressing.Pods: h.Pods, addressing.Services: h.Services, addressing.LoadBalancers: h.LoadBalancers} {
-			for _, text := range texts {
+		of := map[addressing.Use][]string{addressing.Pods: h.Pods, addressing.Services: h.Services, addressing.LoadBalancers: h.LoadBalancers}
+		for _, use := range addressing.Uses {
+			for _, text := range of[use] {
 				if p, err := netip.ParsePrefix(text); err == nil {
 					one.Ranges = append(one.Ranges, addressing.Range{Use: use, Prefix: p})
 				}

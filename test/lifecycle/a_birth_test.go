@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	fairlead "github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/test/continuity"
 	"github.com/fairlead-io/fairlead/test/testkit"
 )
 
@@ -82,7 +84,9 @@ func TestAClusterIsBornWithANetwork(t *testing.T) {
 	})
 }
 
-func TestAClusterThatNamesAnothersRangeIsHeld(t *testing.T) {
+// A cluster that names a range of another's is held, and born once it is corrected: from there to
+// the first packet nobody does anything.
+func TestAClusterThatNamesAnothersRangeIsHeldUntilItDoesNot(t *testing.T) {
 	startOperator(t)
 	t.Cleanup(func() { remove(t, "bravo") })
 	taken := cluster(t, "alpha").Spec.ClusterNetwork.Pods.CIDRBlocks[0]
@@ -90,6 +94,36 @@ func TestAClusterThatNamesAnothersRangeIsHeld(t *testing.T) {
 	says(t, time.Minute, "bravo", clusterv1.ClusterTopologyReconciledCondition, "Cluster fleet/alpha has "+taken+" for pods: name another, or none")
 	if ref := cluster(t, "bravo").Spec.InfrastructureRef; ref.IsDefined() {
 		t.Errorf("something was made of it: %v", ref)
+	}
+	began := time.Now()
+	edit(t, "bravo", func(c *clusterv1.Cluster) { c.Spec.ClusterNetwork = clusterv1.ClusterNetwork{} })
+	kubelets(t, 2*time.Minute, "bravo", "", oldKubernetes, 1)
+	t.Logf("bravo: node Ready after %s", time.Since(began).Round(100*time.Millisecond))
+	c := clientOf(t, "bravo")
+	if err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testkit.LoadNamespace}}); err != nil {
+		t.Fatal(err)
+	}
+	for i, node := range kubelets(t, time.Minute, "bravo", "", oldKubernetes, 1) {
+		for _, name := range []string{"one", "two"} {
+			if err := c.Create(t.Context(), testkit.LoadPod(fmt.Sprintf("%s-%d", name, i), node)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	to, err := lab.AwaitLoadPod(testkit.Within(t, time.Minute), "bravo", "two-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lab.AwaitLoadPod(testkit.Within(t, time.Minute), "bravo", "one-0"); err != nil {
+		t.Fatal(err)
+	}
+	load, err := lab.StartLoad(t.Context(), "bravo", "one-0", netip.AddrPortFrom(to.Addresses[0], testkit.LoadPort), continuity.Config{Flows: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("bravo: the first packet from pod to pod %s after the Cluster was corrected", time.Since(began).Round(100*time.Millisecond))
+	if r, err := load.Stop(); err != nil || r.Err() != nil {
+		t.Errorf("%v, %v", r.Err(), err)
 	}
 }
 

@@ -57,7 +57,7 @@ func TestCAnUpgradeWaitsForTheNetworkAndLosesNothing(t *testing.T) {
 
 	edit(t, "alpha", func(c *clusterv1.Cluster) {
 		for i := range c.Spec.Topology.Workers.MachineDeployments {
-			delete(c.Spec.Topology.Workers.MachineDeployments[i].Metadata.Annotations, clusterv1.ClusterTopologyDeferUpgradeAnnotation)
+			c.Spec.Topology.Workers.MachineDeployments[i].Metadata = clusterv1.ObjectMeta{} // deferred no more
 		}
 	})
 	kubelets(t, 6*time.Minute, "alpha", "stay", newKubernetes, 2)

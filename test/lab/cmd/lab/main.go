@@ -22,8 +22,10 @@ namespaces. No Docker, no registry, no way out of the machine.
 Settings come from the environment:
   LAB_DIR         where the lab lives (default ./.lab); labs in different folders do not disturb each other
   LAB_NODES       nodes in each workload cluster (default 2)
-  LAB_CLUSTERS    the workload clusters (default "alpha bravo"); the hub is always there
+  LAB_CLUSTERS    the workload clusters (default "alpha bravo"), or none; the hub is always there
+  LAB_CAPI        on: Cluster API runs for the hub and makes clusters out of Cluster objects; wants LAB_CLUSTERS=none
   LAB_KUBERNETES  Kubernetes version (default v1.35.4)
+  LAB_KUBERNETES_ALSO  versions that clusters made by Cluster API may have, too
   LAB_BIN         a folder with prebuilt binaries to use (kubernetes; containerd, containerd-shim-runc-v2, ctr; coredns; pause)`
 
 func main() {
