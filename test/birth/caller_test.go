@@ -50,8 +50,8 @@ type caller struct {
 	// appeared has a channel for each name, closed when the cache has the Cluster.
 	appeared sync.Map
 	http     *http.Client
-	// path of the hook BeforeClusterCreate, as the operator tells it.
-	path string
+	// name of the hook BeforeClusterCreate, as the operator tells it.
+	name string
 	// replicas are addresses, which are called in turn.
 	replicas []string
 	free     chan struct{}
@@ -79,9 +79,11 @@ func (h *hub) caller(replicas ...string) *caller {
 	h.t.Cleanup(transport.CloseIdleConnections)
 	for _, address := range replicas {
 		h.eventually(address+" tells its hooks", func() string {
-			if err := c.discover(h.t.Context(), address); err != nil {
+			name, err := c.discover(h.t.Context(), address)
+			if err != nil {
 				return err.Error()
 			}
+			c.name = name
 			return ""
 		})
 	}
@@ -119,23 +121,23 @@ func (c *caller) appears(name string) chan struct{} {
 	return ch.(chan struct{}) //nolint:forcetypeassert // nothing else is stored
 }
 
-func (c *caller) discover(ctx context.Context, address string) error {
+// discover asks a replica for the name of its hook BeforeClusterCreate.
+func (c *caller) discover(ctx context.Context, address string) (string, error) {
 	gvh, err := c.catalog.GroupVersionHook(runtimehooksv1.Discovery)
 	if err != nil {
-		return err
+		return "", err
 	}
 	said := &runtimehooksv1.DiscoveryResponse{}
 	if err := c.post(ctx, address, gvh, "", &runtimehooksv1.DiscoveryRequest{}, said); err != nil {
-		return err
+		return "", err
 	}
 	at := slices.IndexFunc(said.Handlers, func(x runtimehooksv1.ExtensionHandler) bool {
 		return x.RequestHook.Hook == "BeforeClusterCreate"
 	})
 	if at < 0 {
-		return fmt.Errorf("%d handlers, none for BeforeClusterCreate", len(said.Handlers))
+		return "", fmt.Errorf("%d handlers, none for BeforeClusterCreate", len(said.Handlers))
 	}
-	c.path = said.Handlers[at].Name
-	return nil
+	return said.Handlers[at].Name, nil
 }
 
 func (c *caller) post(ctx context.Context, address string, hook runtimecatalog.GroupVersionHook, name string, request runtime.Object, response any) error {
@@ -240,7 +242,7 @@ func (c *caller) ask(ctx context.Context, address string, cluster *clusterv1.Clu
 	}
 	c.calls.Add(1)
 	said := &runtimehooksv1.BeforeClusterCreateResponse{}
-	if err := c.post(ctx, address, gvh, c.path, &runtimehooksv1.BeforeClusterCreateRequest{Cluster: *seen}, said); err != nil {
+	if err := c.post(ctx, address, gvh, c.name, &runtimehooksv1.BeforeClusterCreateRequest{Cluster: *seen}, said); err != nil {
 		return hold{}, err
 	}
 	if said.Status != runtimehooksv1.ResponseStatusSuccess {
