@@ -117,8 +117,8 @@ func TestARefusalSaysWhoHasTheRange(t *testing.T) {
 	}{
 		{"another cluster's range", []string{"10.64.0.0/17"}, nil, "Cluster %s/a has 10.64.0.0/16 for pods: name another, or none"},
 		{"another cluster's number", nil, map[string]string{v1alpha1.AnnotationClusterID: "1"}, "so has Cluster %s/a"},
-		{"no prefix", []string{"ten"}, nil, "Cluster %s/b: spec.clusterNetwork.pods.cidrBlocks has \"ten\", which is no prefix: write it as"},
-		{"no number", nil, map[string]string{v1alpha1.AnnotationClusterID: "one"}, "Cluster %s/b: metadata.annotations[fairlead.io/cluster-id] is \"one\", no number"},
+		{"no prefix", []string{"ten"}, nil, "spec.clusterNetwork.pods.cidrBlocks of Cluster %s/b has \"ten\", which is no prefix: write it as"},
+		{"no number", nil, map[string]string{v1alpha1.AnnotationClusterID: "one"}, "metadata.annotations[fairlead.io/cluster-id] of Cluster %s/b is \"one\", no number"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := begin(t)

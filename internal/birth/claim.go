@@ -27,8 +27,8 @@ func claimOf(c *clusterv1.Cluster) (claim, error) {
 	if text := c.Annotations[v1alpha1.AnnotationClusterID]; text != "" {
 		id, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || id == 0 {
-			return claim{}, fmt.Errorf("Cluster %s/%s: metadata.annotations[%s] is %q, no number from 1 to 65535: correct or remove it",
-				c.Namespace, c.Name, v1alpha1.AnnotationClusterID, text)
+			return claim{}, fmt.Errorf("metadata.annotations[%s] of Cluster %s/%s is %q, no number from 1 to 65535: correct or remove it",
+				v1alpha1.AnnotationClusterID, c.Namespace, c.Name, text)
 		}
 		out.id = uint32(id)
 	}
@@ -48,7 +48,7 @@ func claimOf(c *clusterv1.Cluster) (claim, error) {
 		for _, text := range f.texts {
 			p, err := netip.ParsePrefix(strings.TrimSpace(text))
 			if err != nil {
-				return claim{}, fmt.Errorf("Cluster %s/%s: %s has %q, which is no prefix: write it as 10.64.0.0/16 or fd00:64::/56", c.Namespace, c.Name, f.field, text)
+				return claim{}, fmt.Errorf("%s of Cluster %s/%s has %q, which is no prefix: write it as 10.64.0.0/16 or fd00:64::/56", f.field, c.Namespace, c.Name, text)
 			}
 			out.named = append(out.named, addressing.Range{Use: f.use, Prefix: p.Masked()})
 		}

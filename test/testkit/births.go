@@ -72,7 +72,7 @@ func Bear(ctx context.Context, hub client.Client, name, kubernetes string, worke
 		return false, nil
 	})
 	if err != nil {
-		return fmt.Errorf("Cluster %s/%s is not born: %s: %w", FleetNamespace, name, last, err)
+		return fmt.Errorf("no cluster is born of Cluster %s/%s: %s: %w", FleetNamespace, name, last, err)
 	}
 	return nil
 }
