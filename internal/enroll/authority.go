@@ -13,7 +13,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -22,6 +21,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/fairlead-io/fairlead/internal/trust/revocation"
 )
 
 // Lifetime is how long the certificates are valid that an Authority issues.
@@ -33,17 +34,23 @@ const skew = 5 * time.Minute
 // Authority issues certificates from the cluster's intermediate CA. It reads the
 // files again when they change, and renews its own serving certificate when two
 // thirds of its life are over; both happen as part of a handshake or a signing, the
-// only moments at which they matter.
+// only moments at which they matter. Whom it refuses is in guard.go.
 type Authority struct {
 	dir, cluster string
 	lifetime     time.Duration
 	now          func() time.Time
 	log          *slog.Logger
 
+	// revoked is the list of CAs that are not accepted any more.
+	revoked *revocation.File
+	// look is how often Watch reads it.
+	look time.Duration
+
 	mu      sync.Mutex
 	stamps  [3]stamp
 	ca      *ca
 	serving *tls.Certificate
+	open    map[*guarded]struct{}
 }
 
 // ca is the content of the directory at one moment.
@@ -52,6 +59,8 @@ type ca struct {
 	key   crypto.Signer
 	chain [][]byte // of the intermediate, DER, without roots
 	roots *x509.CertPool
+	// signers are the keys of the intermediate and of those above it.
+	signers []revocation.Fingerprint
 }
 
 // stamp tells one content of a file from another without reading it.
@@ -62,12 +71,19 @@ type stamp struct {
 
 var caFiles = [3]string{"tls.crt", "tls.key", "ca.crt"}
 
-// NewAuthority reads tls.crt, tls.key (the intermediate) and ca.crt (the root
-// bundle) from dir. Its errors name the file and what it must hold.
+// NewAuthority reads tls.crt, tls.key (the intermediate), ca.crt (the root bundle) and
+// revoked (CAs that are not accepted any more; no file is none) from dir. Its errors name
+// the file and what it must hold.
 func NewAuthority(dir, cluster string, log *slog.Logger) (*Authority, error) {
-	a := &Authority{dir: dir, cluster: cluster, lifetime: Lifetime, now: time.Now, log: log}
+	a := &Authority{
+		dir: dir, cluster: cluster, lifetime: Lifetime, now: time.Now, log: log,
+		revoked: revocation.NewFile(filepath.Join(dir, revocation.Key), log), look: lookEvery, open: map[*guarded]struct{}{},
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if _, err := a.revoked.List(); err != nil {
+		return nil, err
+	}
 	stamps, err := a.stamp()
 	if err != nil {
 		return nil, err
@@ -132,7 +148,12 @@ func parseCA(certPEM, keyPEM, rootsPEM []byte, now time.Time) (*ca, error) {
 	}
 	c := &ca{cert: pair.Leaf, key: key, roots: roots}
 	for _, der := range pair.Certificate {
-		if cert, err := x509.ParseCertificate(der); err == nil && !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			continue
+		}
+		c.signers = append(c.signers, revocation.Of(cert))
+		if !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
 			c.chain = append(c.chain, der)
 		}
 	}
@@ -165,6 +186,9 @@ func (a *Authority) current() *ca {
 func (a *Authority) issue(c *ca, public crypto.PublicKey, subject string, uri *url.URL, dns []string, usage x509.ExtKeyUsage) ([][]byte, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
+		return nil, err
+	}
+	if err := a.check(c.signers); err != nil {
 		return nil, err
 	}
 	now := a.now()
@@ -218,6 +242,9 @@ func (a *Authority) SharedSecret(purpose string) ([]byte, error) {
 
 // servingCertificate is this controller's certificate, renewed when it is due.
 func (a *Authority) servingCertificate(c *ca) (*tls.Certificate, error) {
+	if err := a.check(c.signers); err != nil {
+		return nil, err
+	}
 	now := a.now()
 	if a.serving != nil {
 		leaf := a.serving.Leaf
@@ -251,32 +278,4 @@ func (a *Authority) newServing(c *ca) (*tls.Certificate, error) {
 		return nil, err
 	}
 	return &tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf}, nil
-}
-
-// TLS is the configuration of the xDS server: TLS 1.3, a client certificate is
-// verified if one is given (only enrollment goes without), with the serving
-// certificate and the roots of the moment.
-func (a *Authority) TLS() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{"h2"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			c := a.current()
-			cert, err := a.servingCertificate(c)
-			if err != nil {
-				a.log.Error("no serving certificate can be issued", "error", err)
-				return nil, errors.New("no serving certificate")
-			}
-			return &tls.Config{
-				MinVersion:             tls.VersionTLS13,
-				NextProtos:             []string{"h2"},
-				Certificates:           []tls.Certificate{*cert},
-				ClientAuth:             tls.VerifyClientCertIfGiven,
-				ClientCAs:              c.roots,
-				SessionTicketsDisabled: true, // a resumed session would outlive a certificate
-			}, nil
-		},
-	}
 }
