@@ -13,7 +13,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/big"
 	"net/url"
@@ -47,7 +49,7 @@ type Authority struct {
 	look time.Duration
 
 	mu      sync.Mutex
-	stamps  [3]stamp
+	stamps  stamps
 	ca      *ca
 	serving *tls.Certificate
 	open    map[*guarded]struct{}
@@ -69,6 +71,12 @@ type stamp struct {
 	changed time.Time
 }
 
+// stamps tells one content of the directory from another.
+type stamps struct {
+	folder string
+	files  [3]stamp
+}
+
 var caFiles = [3]string{"tls.crt", "tls.key", "ca.crt"}
 
 // NewAuthority reads tls.crt, tls.key (the intermediate), ca.crt (the root bundle) and
@@ -84,38 +92,57 @@ func NewAuthority(dir, cluster string, log *slog.Logger) (*Authority, error) {
 	if _, err := a.revoked.List(); err != nil {
 		return nil, err
 	}
-	stamps, err := a.stamp()
-	if err != nil {
+	var err error
+	if a.stamps, a.ca, err = a.load(stamps{}); err != nil {
 		return nil, err
 	}
-	if a.ca, err = a.read(); err != nil {
-		return nil, err
-	}
-	a.stamps = stamps
 	return a, nil
 }
 
-func (a *Authority) stamp() (out [3]stamp, err error) {
+// load reads the directory unless it is as it was when known was taken; then it returns no
+// CA. A kubelet puts a new folder in the place of the former one: what is read is of one
+// folder, and read again when that went meanwhile.
+func (a *Authority) load(known stamps) (seen stamps, fresh *ca, err error) {
+	for range 3 {
+		folder := a.dir
+		if real, err := filepath.EvalSymlinks(filepath.Join(a.dir, "..data")); err == nil {
+			folder = real
+		}
+		if seen, err = stampOf(folder); err == nil && seen == known {
+			return seen, nil, nil
+		}
+		if err == nil {
+			fresh, err = readCA(folder, a.now())
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return seen, fresh, err
+}
+
+func stampOf(folder string) (stamps, error) {
+	out := stamps{folder: folder}
 	for i, name := range caFiles {
-		info, err := os.Stat(filepath.Join(a.dir, name))
+		info, err := os.Stat(filepath.Join(folder, name))
 		if err != nil {
 			return out, fmt.Errorf("the cluster's CA cannot be read (is Secret fairlead-cluster-ca mounted, with key %s?): %w", name, err)
 		}
-		out[i] = stamp{info.Size(), info.ModTime()}
+		out.files[i] = stamp{info.Size(), info.ModTime()}
 	}
 	return out, nil
 }
 
-func (a *Authority) read() (*ca, error) {
+func readCA(folder string, now time.Time) (*ca, error) {
 	var content [3][]byte
 	for i, name := range caFiles {
-		data, err := os.ReadFile(filepath.Join(a.dir, name))
+		data, err := os.ReadFile(filepath.Join(folder, name))
 		if err != nil {
 			return nil, fmt.Errorf("the cluster's CA cannot be read: %w", err)
 		}
 		content[i] = data
 	}
-	return parseCA(content[0], content[1], content[2], a.now())
+	return parseCA(content[0], content[1], content[2], now)
 }
 
 // parseCA checks that the files fit together, so that no certificate is issued that
@@ -163,22 +190,18 @@ func parseCA(certPEM, keyPEM, rootsPEM []byte, now time.Time) (*ca, error) {
 // current returns the CA, read again if its files have changed. A change that cannot
 // be used is reported and the last good content stays in use.
 func (a *Authority) current() *ca {
-	stamps, err := a.stamp()
-	if err == nil && stamps == a.stamps {
-		return a.ca
-	}
-	var fresh *ca
-	if err == nil {
-		fresh, err = a.read()
-	}
+	seen, fresh, err := a.load(a.stamps)
 	if err != nil {
 		a.log.Error("the cluster's CA has changed and cannot be used; the last good one stays in use", "error", err)
+		return a.ca
+	}
+	if fresh == nil {
 		return a.ca
 	}
 	if !fresh.cert.Equal(a.ca.cert) {
 		a.log.Info("the cluster's CA has changed", "subject", fresh.cert.Subject.CommonName, "notAfter", fresh.cert.NotAfter)
 	}
-	a.stamps, a.ca, a.serving = stamps, fresh, nil
+	a.stamps, a.ca, a.serving = seen, fresh, nil
 	return a.ca
 }
 
