@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package clusterstack
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/internal/fleet/fleettest"
+	"github.com/fairlead-io/fairlead/internal/trust"
+	"github.com/fairlead-io/fairlead/internal/trust/revocation"
+)
+
+// setRevoked revokes a cluster, or takes it back.
+func (s *story) setRevoked(name string, revoked bool) {
+	s.t.Helper()
+	s.Eventually(func() error {
+		cs := &v1alpha1.ClusterStack{}
+		s.Expect(hub.Client.Get(s.ctx, client.ObjectKey{Namespace: s.ns, Name: name}, cs)).To(Succeed())
+		delete(cs.Annotations, v1alpha1.TrustRevokedAnnotation)
+		if revoked {
+			cs.Annotations = map[string]string{v1alpha1.TrustRevokedAnnotation: "true"}
+		}
+		return hub.Client.Update(s.ctx, cs)
+	}).Should(Succeed())
+}
+
+// ca is the CA that a cluster holds, nil for none.
+func (s *story) ca(in *fleettest.Server) *trust.Authority {
+	s.t.Helper()
+	secret := &corev1.Secret{}
+	s.Expect(client.IgnoreNotFound(in.Client.Get(s.ctx, client.ObjectKey{Namespace: Namespace, Name: caSecretName}, secret))).To(Succeed())
+	ca, err := trust.ParseAuthority(secret.Data)
+	if err != nil {
+		return nil
+	}
+	return ca
+}
+
+// listed are the CAs that a cluster is told to refuse.
+func (s *story) listed(in *fleettest.Server) func() []string {
+	return func() []string {
+		cm := &corev1.ConfigMap{}
+		if err := in.Client.Get(s.ctx, client.ObjectKey{Namespace: Namespace, Name: trustConfigMapName}, cm); err != nil {
+			return []string{err.Error()}
+		}
+		s.Expect(cm.Data[trust.KeyBundle]).To(ContainSubstring("CERTIFICATE"))
+		return s.names([]byte(cm.Data[revocation.Key]))
+	}
+}
+
+// kept are the CAs that are listed with the stack's root.
+func (s *story) kept() []string {
+	root := &corev1.Secret{}
+	s.Expect(hub.Client.Get(s.ctx, client.ObjectKey{Namespace: s.ns, Name: trust.RootSecretName("lab")}, root)).To(Succeed())
+	return s.names(root.Data[revocation.Key])
+}
+
+func (s *story) names(text []byte) []string {
+	list, err := revocation.Parse(text)
+	s.Expect(err).NotTo(HaveOccurred())
+	var out []string
+	for _, e := range list.Entries() {
+		s.Expect(e.Cluster).To(Equal(s.ns + "/alpha"))
+		out = append(out, e.Fingerprint.String())
+	}
+	return out
+}
+
+// booked are the CAs that are written down at a ClusterStack.
+func (s *story) booked(name string) func() []string {
+	return func() []string {
+		cs := &v1alpha1.ClusterStack{}
+		s.Expect(hub.Client.Get(s.ctx, client.ObjectKey{Namespace: s.ns, Name: name}, cs)).To(Succeed())
+		var out []string
+		for _, i := range cs.Status.Trust.Intermediates {
+			out = append(out, i.Fingerprint)
+		}
+		return out
+	}
+}
+
+func TestAClusterIsRevokedAndTakenBack(t *testing.T) {
+	s := begin(t)
+	s.running()
+	s.Expect(s.listed(work)()).To(BeEmpty())
+	first := s.ca(work)
+	one := revocation.Of(first.Certificate).String()
+	s.Eventually(s.booked("alpha")).Should(ConsistOf(one))
+
+	// Somebody has removed the CA, perhaps to keep it: the next one is another, and both count.
+	s.Expect(work.Client.DeleteAllOf(s.ctx, &corev1.Secret{}, client.InNamespace(Namespace), client.MatchingFields{"metadata.name": caSecretName})).To(Succeed())
+	s.Eventually(func() *trust.Authority { return s.ca(work) }).ShouldNot(BeNil())
+	second := s.ca(work)
+	two := revocation.Of(second.Certificate).String()
+	s.Eventually(s.booked("alpha")).Should(ConsistOf(one, two))
+	// And one of an operator that wrote nothing down.
+	root := &corev1.Secret{}
+	s.Expect(hub.Client.Get(s.ctx, client.ObjectKey{Namespace: s.ns, Name: trust.RootSecretName("lab")}, root)).To(Succeed())
+	parsed, err := trust.ParseRoot(root.Data)
+	s.Expect(err).NotTo(HaveOccurred())
+	third, err := trust.Next(s.ns+"/alpha", parsed, trust.Held{}, time.Now())
+	s.Expect(err).NotTo(HaveOccurred())
+	three := revocation.Of(third.Intermediate).String()
+	s.Eventually(func() error {
+		secret := &corev1.Secret{}
+		s.Expect(work.Client.Get(s.ctx, client.ObjectKey{Namespace: Namespace, Name: caSecretName}, secret)).To(Succeed())
+		secret.Data = third.CA
+		return work.Client.Update(s.ctx, secret)
+	}).Should(Succeed())
+
+	s.setRevoked("alpha", true)
+	trusted := s.condition("alpha", v1alpha1.ConditionTrusted)
+	s.Eventually(trusted).Should(And(HavePrefix("False/TrustRevoked: "), ContainSubstring("remove the annotation from ClusterStack "+s.ns+"/alpha")))
+	s.Eventually(s.kept).Should(ConsistOf(one, two, three))
+	s.Eventually(s.listed(work)).Should(ConsistOf(one, two, three))
+	s.Eventually(s.condition("alpha", v1alpha1.ConditionStalled)).Should(HavePrefix("True/TrustRevoked"))
+	s.Eventually(s.condition("alpha", v1alpha1.ConditionReady)).Should(HavePrefix("False/TrustRevoked"))
+	s.Expect(s.ca(work).Certificate.Equal(third.Intermediate)).To(BeTrue(), "a new CA was made for a cluster that is revoked")
+
+	s.setRevoked("alpha", false)
+	s.Eventually(trusted).Should(HavePrefix("True/TrustApplied"))
+	fresh := s.ca(work)
+	four := revocation.Of(fresh.Certificate).String()
+	s.Expect([]string{one, two, three}).NotTo(ContainElement(four))
+	s.Eventually(s.booked("alpha")).Should(ConsistOf(four))
+	s.Expect(s.kept()).To(ConsistOf(one, two, three))
+	s.Expect(s.listed(work)()).To(ConsistOf(one, two, three))
+	s.Eventually(s.condition("alpha", v1alpha1.ConditionReady)).Should(HavePrefix("True/"))
+}
+
+// TestAClusterThatDoesNotAnswerIsRevoked has another cluster of the stack, which is paused
+// with it, learn of it all the same.
+func TestAClusterThatDoesNotAnswerIsRevoked(t *testing.T) {
+	s := begin(t)
+	gone, err := fleettest.Workload()
+	s.Expect(err).NotTo(HaveOccurred())
+	stop := func() {
+		if gone != nil {
+			s.Expect(gone.Stop()).To(Succeed())
+			gone = nil
+		}
+	}
+	defer func() { stop() }()
+	s.networkStack()
+	for name, at := range map[string]*fleettest.Server{"alpha": gone, "bravo": work} {
+		host, port := at.Endpoint()
+		fleettest.CreateCluster(s.ctx, t, hub.Client, s.ns, name, nil, host, port)
+		kubeconfig, err := at.AddUser("fairlead-operator")
+		s.Expect(err).NotTo(HaveOccurred())
+		s.Expect(hub.Client.Create(s.ctx, fleettest.KubeconfigSecret(s.ns, name, kubeconfig))).To(Succeed())
+		s.clusterStack(name)
+		s.Eventually(s.condition(name, v1alpha1.ConditionTrusted)).Should(HavePrefix("True/"))
+	}
+	lost := revocation.Of(s.ca(gone).Certificate).String()
+	s.Eventually(s.booked("alpha")).Should(ConsistOf(lost))
+	s.Eventually(func() error {
+		cs := &v1alpha1.ClusterStack{}
+		s.Expect(hub.Client.Get(s.ctx, client.ObjectKey{Namespace: s.ns, Name: "bravo"}, cs)).To(Succeed())
+		cs.Spec.Paused = true
+		return hub.Client.Update(s.ctx, cs)
+	}).Should(Succeed())
+	held := s.ca(work)
+	stop()
+
+	began := time.Now()
+	s.setRevoked("alpha", true)
+	s.Eventually(s.listed(work)).Should(ConsistOf(lost))
+	t.Logf("the other cluster was told after %s", time.Since(began).Round(time.Millisecond))
+	s.Eventually(s.condition("alpha", v1alpha1.ConditionTrusted)).Should(HavePrefix("False/TrustRevoked"))
+	s.Expect(s.condition("bravo", v1alpha1.ConditionTrusted)()).To(HavePrefix("True/"))
+	s.Expect(s.ca(work).Certificate.Equal(held.Certificate)).To(BeTrue(), "the other cluster's CA was replaced")
+}
