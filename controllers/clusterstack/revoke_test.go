@@ -3,11 +3,14 @@
 package clusterstack
 
 import (
+	"crypto/x509"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
@@ -16,18 +19,19 @@ import (
 	"github.com/fairlead-io/fairlead/internal/trust/revocation"
 )
 
-// setRevoked revokes a cluster, or takes it back.
-func (s *story) setRevoked(name string, revoked bool) {
+// mark annotates a ClusterStack; with no value it removes the annotation.
+func (s *story) mark(name, key, value string) {
 	s.t.Helper()
-	s.Eventually(func() error {
-		cs := &v1alpha1.ClusterStack{}
-		s.Expect(hub.Client.Get(s.ctx, client.ObjectKey{Namespace: s.ns, Name: name}, cs)).To(Succeed())
-		delete(cs.Annotations, v1alpha1.TrustRevokedAnnotation)
-		if revoked {
-			cs.Annotations = map[string]string{v1alpha1.TrustRevokedAnnotation: "true"}
-		}
-		return hub.Client.Update(s.ctx, cs)
-	}).Should(Succeed())
+	cs := &v1alpha1.ClusterStack{}
+	s.Expect(hub.Client.Get(s.ctx, client.ObjectKey{Namespace: s.ns, Name: name}, cs)).To(Succeed())
+	old := cs.DeepCopy()
+	if cs.Annotations == nil {
+		cs.Annotations = map[string]string{}
+	}
+	if cs.Annotations[key] = value; value == "" {
+		delete(cs.Annotations, key)
+	}
+	s.Expect(hub.Client.Patch(s.ctx, cs, client.MergeFrom(old))).To(Succeed())
 }
 
 // ca is the CA that a cluster holds, nil for none.
@@ -114,7 +118,7 @@ func TestAClusterIsRevokedAndTakenBack(t *testing.T) {
 		return work.Client.Update(s.ctx, secret)
 	}).Should(Succeed())
 
-	s.setRevoked("alpha", true)
+	s.mark("alpha", v1alpha1.TrustRevokedAnnotation, "true")
 	trusted := s.condition("alpha", v1alpha1.ConditionTrusted)
 	s.Eventually(trusted).Should(And(HavePrefix("False/TrustRevoked: "), ContainSubstring("remove the annotation from ClusterStack "+s.ns+"/alpha")))
 	s.Eventually(s.kept).Should(ConsistOf(one, two, three))
@@ -123,7 +127,7 @@ func TestAClusterIsRevokedAndTakenBack(t *testing.T) {
 	s.Eventually(s.condition("alpha", v1alpha1.ConditionReady)).Should(HavePrefix("False/TrustRevoked"))
 	s.Expect(s.ca(work).Certificate.Equal(third.Intermediate)).To(BeTrue(), "a new CA was made for a cluster that is revoked")
 
-	s.setRevoked("alpha", false)
+	s.mark("alpha", v1alpha1.TrustRevokedAnnotation, "")
 	s.Eventually(trusted).Should(HavePrefix("True/TrustApplied"))
 	fresh := s.ca(work)
 	four := revocation.Of(fresh.Certificate).String()
@@ -140,20 +144,16 @@ func TestAClusterThatDoesNotAnswerIsRevoked(t *testing.T) {
 	s := begin(t)
 	gone, err := fleettest.Workload()
 	s.Expect(err).NotTo(HaveOccurred())
-	stop := func() {
-		if gone != nil {
-			s.Expect(gone.Stop()).To(Succeed())
-			gone = nil
-		}
-	}
-	defer func() { stop() }()
+	defer func() { s.Expect(gone.Stop()).To(Succeed()) }()
 	s.networkStack()
+	kubeconfigs := map[string]*corev1.Secret{}
 	for name, at := range map[string]*fleettest.Server{"alpha": gone, "bravo": work} {
 		host, port := at.Endpoint()
 		fleettest.CreateCluster(s.ctx, t, hub.Client, s.ns, name, nil, host, port)
 		kubeconfig, err := at.AddUser("fairlead-operator")
 		s.Expect(err).NotTo(HaveOccurred())
-		s.Expect(hub.Client.Create(s.ctx, fleettest.KubeconfigSecret(s.ns, name, kubeconfig))).To(Succeed())
+		kubeconfigs[name] = fleettest.KubeconfigSecret(s.ns, name, kubeconfig)
+		s.Expect(hub.Client.Create(s.ctx, kubeconfigs[name])).To(Succeed())
 		s.clusterStack(name)
 		s.Eventually(s.condition(name, v1alpha1.ConditionTrusted)).Should(HavePrefix("True/"))
 	}
@@ -166,13 +166,48 @@ func TestAClusterThatDoesNotAnswerIsRevoked(t *testing.T) {
 		return hub.Client.Update(s.ctx, cs)
 	}).Should(Succeed())
 	held := s.ca(work)
-	stop()
+	nowhere, err := fleettest.Kubeconfig(&rest.Config{Host: "https://127.0.0.1:1", TLSClientConfig: gone.Config.TLSClientConfig})
+	s.Expect(err).NotTo(HaveOccurred())
+	s.put(kubeconfigs["alpha"], nowhere)
+	s.Eventually(s.condition("alpha", v1alpha1.ConditionConnected)).Should(HavePrefix("False/Unreachable"))
 
 	began := time.Now()
-	s.setRevoked("alpha", true)
+	s.mark("alpha", v1alpha1.TrustRevokedAnnotation, "true")
 	s.Eventually(s.listed(work)).Should(ConsistOf(lost))
 	t.Logf("the other cluster was told after %s", time.Since(began).Round(time.Millisecond))
 	s.Eventually(s.condition("alpha", v1alpha1.ConditionTrusted)).Should(HavePrefix("False/TrustRevoked"))
 	s.Expect(s.condition("bravo", v1alpha1.ConditionTrusted)()).To(HavePrefix("True/"))
 	s.Expect(s.ca(work).Certificate.Equal(held.Certificate)).To(BeTrue(), "the other cluster's CA was replaced")
+}
+
+// TestANewRootSettlesBeforeItSigns replaces the root, and lets the time pass that kubelets
+// take to bring its bundle to every pod.
+func TestANewRootSettlesBeforeItSigns(t *testing.T) {
+	var ahead atomic.Int64
+	s := beginWith(t, func(s *story) { s.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) } })
+	s.running()
+	held := s.ca(work)
+	secret := &corev1.Secret{}
+	s.Expect(hub.Client.Get(s.ctx, client.ObjectKey{Namespace: s.ns, Name: trust.RootSecretName("lab")}, secret)).To(Succeed())
+	former, err := trust.ParseRoot(secret.Data)
+	s.Expect(err).NotTo(HaveOccurred())
+	authority, err := trust.NewRoot(s.ns+"/lab", time.Now())
+	s.Expect(err).NotTo(HaveOccurred())
+	next := &trust.Root{Authority: authority, Bundle: append([]*x509.Certificate{authority.Certificate}, former.Bundle...)}
+	secret.Data, err = next.Data()
+	s.Expect(err).NotTo(HaveOccurred())
+	s.Expect(hub.Client.Update(s.ctx, secret)).To(Succeed())
+
+	look := func(why string) { s.mark("alpha", "example.com/look", why) }
+	look("there is a new root")
+	s.Eventually(s.condition("alpha", v1alpha1.ConditionTrusted)).Should(And(HavePrefix("True/"), ContainSubstring("a new root is in the bundle")))
+	cm := &corev1.ConfigMap{}
+	s.Expect(work.Client.Get(s.ctx, client.ObjectKey{Namespace: Namespace, Name: trustConfigMapName}, cm)).To(Succeed())
+	s.Expect(cm.Data[trust.KeyBundle]).To(HavePrefix(string(trust.EncodeBundle(next.Bundle...))))
+	s.Expect(s.ca(work).Certificate.Equal(held.Certificate)).To(BeTrue(), "nodes meet a CA whose root they do not have")
+
+	ahead.Store(int64(trust.Settle))
+	look("it has settled")
+	s.Eventually(func() error { return s.ca(work).Certificate.CheckSignatureFrom(authority.Certificate) }).Should(Succeed())
+	s.Eventually(s.condition("alpha", v1alpha1.ConditionTrusted)).Should(ContainSubstring("the CA is renewed on"))
 }
