@@ -218,3 +218,34 @@ func TestANewRootSettlesBeforeItSigns(t *testing.T) {
 	s.Eventually(func() error { return s.ca(work).Certificate.CheckSignatureFrom(authority.Certificate) }).Should(Succeed())
 	s.Eventually(s.condition("alpha", v1alpha1.ConditionTrusted)).Should(ContainSubstring("the CA is renewed on"))
 }
+
+func TestAClusterIsNotGivenCAsWithoutEnd(t *testing.T) {
+	g, now := NewWithT(t), time.Now()
+	root, err := trust.NextRoot("fleet/lab", nil, now)
+	g.Expect(err).NotTo(HaveOccurred())
+	s := &scope{cs: &v1alpha1.ClusterStack{}, root: root}
+	give := func(at time.Time) error {
+		next, err := trust.Next("fleet/alpha", root, trust.Held{}, at)
+		g.Expect(err).NotTo(HaveOccurred())
+		fresh, err := s.book(next.Intermediate, at)
+		g.Expect(fresh).To(Equal(err == nil))
+		again, _ := s.book(next.Intermediate, at)
+		g.Expect(again).To(BeFalse())
+		return err
+	}
+	for range v1alpha1.MaxIntermediates {
+		g.Expect(give(now)).To(Succeed())
+	}
+	g.Expect(give(now)).To(MatchError(ContainSubstring("64 CAs that are still valid")))
+
+	t.Log("those that are listed make room once the cluster is taken back, and those that have ended")
+	s.revoked = true
+	root.Revoked, err = root.Revoked.With(now, s.booked()[1:]...)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(give(now)).NotTo(Succeed())
+	s.revoked = false
+	g.Expect(give(now)).To(Succeed())
+	g.Expect(s.cs.Status.Trust.Intermediates).To(HaveLen(2))
+	g.Expect(give(now.Add(2 * trust.IntermediateValidity))).To(Succeed())
+	g.Expect(s.cs.Status.Trust.Intermediates).To(HaveLen(1))
+}

@@ -58,7 +58,7 @@ func (s *Store) Revoke(ctx context.Context, owner *v1alpha1.NetworkStack, entrie
 			return nil, false, err
 		}
 		if current == nil {
-			return nil, false, fmt.Errorf("Secret %s was deleted while a cluster was being revoked; it is made again at the next attempt", key)
+			return nil, false, fmt.Errorf("the root in Secret %s was deleted while a cluster was being revoked; it is made again at the next attempt", key)
 		}
 		next := *current
 		if next.Revoked, err = current.Revoked.With(s.Now(), entries...); err != nil {
