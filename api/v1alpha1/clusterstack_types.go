@@ -15,6 +15,10 @@ const (
 	// ClusterStack that something other than DaemonSet kube-system/kube-proxy balances the
 	// cluster's Services again, so that agents may end to do it.
 	KubeProxyReturnedAnnotation = "fairlead.io/kube-proxy-returned"
+	// TrustRevokedAnnotation, with the value true, is how a person says at a ClusterStack
+	// that nobody in the fleet may trust the cluster any more: every CA that it was given
+	// is refused from then on. Without the annotation it is given a new one.
+	TrustRevokedAnnotation = "fairlead.io/trust-revoked"
 )
 
 // ClusterStackSpec is the resolved configuration of one cluster. The operator
@@ -133,6 +137,35 @@ type Environment struct {
 	Kernels []string `json:"kernels,omitempty"`
 }
 
+// MaxIntermediates is the greatest number of a cluster's CAs that are valid at a time.
+const MaxIntermediates = 64
+
+// TrustStatus is what the cluster was given to be trusted by.
+type TrustStatus struct {
+	// root is the newest root in the cluster's bundle: the SHA-256 of its public key.
+	// +optional
+	Root string `json:"root,omitempty"`
+	// rootSince is when the bundle got it.
+	// +optional
+	RootSince *metav1.Time `json:"rootSince,omitempty"`
+	// intermediates are the CAs that the cluster was given, that have not ended and that
+	// were not revoked. They are written down before the cluster gets them, so that they
+	// can be revoked while the cluster does not answer.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +optional
+	Intermediates []IssuedCA `json:"intermediates,omitempty"`
+}
+
+// IssuedCA is a CA that a cluster was given.
+type IssuedCA struct {
+	// fingerprint is the SHA-256 of its public key (the DER of SubjectPublicKeyInfo), in
+	// hexadecimal digits.
+	Fingerprint string `json:"fingerprint"`
+	// notAfter is the end of its certificate.
+	NotAfter metav1.Time `json:"notAfter"`
+}
+
 // ClusterStackStatus is what was observed in the cluster.
 type ClusterStackStatus struct {
 	// observedGeneration is the generation of the spec that this status speaks of.
@@ -152,6 +185,10 @@ type ClusterStackStatus struct {
 	// environment is what the cluster consists of.
 	// +optional
 	Environment Environment `json:"environment,omitempty,omitzero"`
+
+	// trust is what the cluster was given to be trusted by.
+	// +optional
+	Trust TrustStatus `json:"trust,omitempty,omitzero"`
 
 	// update is how far the cluster is with its configuration.
 	// +optional

@@ -138,6 +138,9 @@ const (
 const (
 	// ReasonTrustApplied says that the CA and the bundle are in the cluster.
 	ReasonTrustApplied = "TrustApplied"
+	// ReasonTrustRevoked says that a person has revoked the cluster: nobody in the fleet
+	// accepts the CAs that it was given.
+	ReasonTrustRevoked = "TrustRevoked"
 )
 
 // Reasons of ClusterStack's Released.

@@ -38,7 +38,7 @@ func newControllerCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&cfg.Listen, "listen", ":9440", "address of the xDS server")
 	f.StringVar(&cfg.Health, "health", ":9441", "address of /healthz, /readyz and /metrics")
-	f.StringVar(&cfg.CADir, "ca-dir", "", "folder with tls.crt, tls.key and ca.crt of Secret fairlead-cluster-ca")
+	f.StringVar(&cfg.CADir, "ca-dir", "", "folder with tls.crt, tls.key and ca.crt of Secret fairlead-cluster-ca, and the key revoked of ConfigMap fairlead-trust if it is there")
 	f.StringVar(&cfg.ClusterName, "cluster-name", "", "name of the cluster, part of every identity")
 	f.StringSliceVar(&cfg.ClusterPodCIDRs, "cluster-pod-cidrs", nil, "every range that pods of the cluster may have (repeatable, or separated by commas)")
 	f.BoolVar(&cfg.Services, "services", false, "serve Services to the agents, which balance them in kube-proxy's place, and give those of type LoadBalancer addresses")

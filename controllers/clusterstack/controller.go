@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/internal/fleet"
@@ -73,6 +74,8 @@ type Reconciler struct {
 	probes sync.Map
 	// memories is what was learned of each cluster's release.
 	memories release.Memories
+	// listed has the NetworkStacks whose lists of revoked CAs have grown.
+	listed chan event.GenericEvent
 }
 
 // SetupWithManager adds the reconciler to a manager.
@@ -83,12 +86,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if r.NewProbes == nil {
 		r.NewProbes = NewProbes
 	}
+	r.listed = make(chan event.GenericEvent)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("clusterstack").
 		For(&v1alpha1.ClusterStack{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&clusterv1.Cluster{}, handler.EnqueueRequestsFromMapFunc(sameName), builder.WithPredicates(clusterChanged())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(clusterOfKubeconfig), builder.WithPredicates(contentChanged())).
 		WatchesRawSource(r.Fleet.Source(requestFor)).
+		WatchesRawSource(source.Channel(r.listed, handler.EnqueueRequestsFromMapFunc(r.clustersOf))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: r.Concurrency,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryLast),
@@ -155,6 +160,11 @@ type scope struct {
 	blank bool
 	// held says why the cluster must not be changed now, "" when it may be.
 	held string
+	// stored is the status as it was when the reconcile began.
+	stored v1alpha1.ClusterStackStatus
+	// root is that of the stack, once it was read; revoked says that the cluster is.
+	root    *trust.Root
+	revoked bool
 }
 
 // hold says why the cluster must not be changed now, if it must not. An existing release
@@ -187,6 +197,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		s.cluster = nil
 	}
 	before := s.cs.DeepCopy()
+	s.stored = before.Status
 	var err error
 	if s.cs.DeletionTimestamp.IsZero() {
 		err = s.settle(r.reconcile(ctx, s))
@@ -214,10 +225,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 // reconcile runs the phases in their order. A phase that stops the later ones has
 // said why in its own condition; an error is a fault of the world.
 func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
+	if err := r.revoke(ctx, s); err != nil {
+		return err
+	}
 	if err := r.connect(ctx, s); err != nil {
 		return err
 	}
 	if err := r.identify(ctx, s); err != nil {
+		return err
+	}
+	if err := r.tellRevoked(ctx, s); err != nil {
 		return err
 	}
 	if err := r.observeNodes(ctx, s); err != nil {

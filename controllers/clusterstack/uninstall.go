@@ -35,6 +35,9 @@ func (r *Reconciler) reconcileDelete(ctx context.Context, s *scope) (done bool, 
 	if !controllerutil.ContainsFinalizer(s.cs, v1alpha1.ClusterStackFinalizer) {
 		return true, nil
 	}
+	if err := r.revoke(ctx, s); err != nil {
+		return false, err
+	}
 	// A Cluster that is gone, or on its way out, takes its machines with it.
 	if s.cluster == nil || !s.cluster.DeletionTimestamp.IsZero() {
 		ctrl.LoggerFrom(ctx).Info("The Cluster is deleted; there is nothing to clean")

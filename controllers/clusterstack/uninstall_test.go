@@ -125,7 +125,7 @@ func TestTheCAIsRenewedBeforeItEnds(t *testing.T) {
 	parsed, err := trust.ParseRoot(root.Data)
 	s.Expect(err).NotTo(HaveOccurred())
 	// A CA of this root that is near its end.
-	old, err := trust.Next(s.ns+"/alpha", parsed, nil, time.Now().Add(-300*24*time.Hour))
+	old, err := trust.Next(s.ns+"/alpha", parsed, trust.Held{}, time.Now().Add(-300*24*time.Hour))
 	s.Expect(err).NotTo(HaveOccurred())
 	secret.Data = old.CA
 	s.Expect(work.Client.Update(s.ctx, secret)).To(Succeed())

@@ -15,6 +15,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/big"
 	"net/url"
@@ -22,6 +23,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/fairlead-io/fairlead/internal/trust/revocation"
 )
 
 // Lifetime is how long the certificates are valid that an Authority issues.
@@ -33,17 +36,23 @@ const skew = 5 * time.Minute
 // Authority issues certificates from the cluster's intermediate CA. It reads the
 // files again when they change, and renews its own serving certificate when two
 // thirds of its life are over; both happen as part of a handshake or a signing, the
-// only moments at which they matter.
+// only moments at which they matter. Whom it refuses is in guard.go.
 type Authority struct {
 	dir, cluster string
 	lifetime     time.Duration
 	now          func() time.Time
 	log          *slog.Logger
 
+	// revoked is the list of CAs that are not accepted any more.
+	revoked *revocation.File
+	// look is how often Watch reads it.
+	look time.Duration
+
 	mu      sync.Mutex
-	stamps  [3]stamp
+	stamps  stamps
 	ca      *ca
 	serving *tls.Certificate
+	open    map[*guarded]struct{}
 }
 
 // ca is the content of the directory at one moment.
@@ -52,6 +61,8 @@ type ca struct {
 	key   crypto.Signer
 	chain [][]byte // of the intermediate, DER, without roots
 	roots *x509.CertPool
+	// signers are the keys of the intermediate and of those above it.
+	signers []revocation.Fingerprint
 }
 
 // stamp tells one content of a file from another without reading it.
@@ -60,46 +71,78 @@ type stamp struct {
 	changed time.Time
 }
 
+// stamps tells one content of the directory from another.
+type stamps struct {
+	folder string
+	files  [3]stamp
+}
+
 var caFiles = [3]string{"tls.crt", "tls.key", "ca.crt"}
 
-// NewAuthority reads tls.crt, tls.key (the intermediate) and ca.crt (the root
-// bundle) from dir. Its errors name the file and what it must hold.
+// NewAuthority reads tls.crt, tls.key (the intermediate), ca.crt (the root bundle) and
+// revoked (CAs that are not accepted any more; no file is none) from dir. Its errors name
+// the file and what it must hold.
 func NewAuthority(dir, cluster string, log *slog.Logger) (*Authority, error) {
-	a := &Authority{dir: dir, cluster: cluster, lifetime: Lifetime, now: time.Now, log: log}
+	a := &Authority{
+		dir: dir, cluster: cluster, lifetime: Lifetime, now: time.Now, log: log,
+		revoked: revocation.NewFile(filepath.Join(dir, revocation.Key), log), look: lookEvery, open: map[*guarded]struct{}{},
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	stamps, err := a.stamp()
-	if err != nil {
+	if _, err := a.revoked.List(); err != nil {
 		return nil, err
 	}
-	if a.ca, err = a.read(); err != nil {
+	var err error
+	if a.stamps, a.ca, err = a.load(stamps{}); err != nil {
 		return nil, err
 	}
-	a.stamps = stamps
 	return a, nil
 }
 
-func (a *Authority) stamp() (out [3]stamp, err error) {
+// load reads the directory unless it is as it was when known was taken; then it returns no
+// CA. A kubelet puts a new folder in the place of the former one: what is read is of one
+// folder, and read again when that went meanwhile.
+func (a *Authority) load(known stamps) (seen stamps, fresh *ca, err error) {
+	for range 3 {
+		folder := a.dir
+		if real, err := filepath.EvalSymlinks(filepath.Join(a.dir, "..data")); err == nil {
+			folder = real
+		}
+		if seen, err = stampOf(folder); err == nil && seen == known {
+			return seen, nil, nil
+		}
+		if err == nil {
+			fresh, err = readCA(folder, a.now())
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return seen, fresh, err
+}
+
+func stampOf(folder string) (stamps, error) {
+	out := stamps{folder: folder}
 	for i, name := range caFiles {
-		info, err := os.Stat(filepath.Join(a.dir, name))
+		info, err := os.Stat(filepath.Join(folder, name))
 		if err != nil {
 			return out, fmt.Errorf("the cluster's CA cannot be read (is Secret fairlead-cluster-ca mounted, with key %s?): %w", name, err)
 		}
-		out[i] = stamp{info.Size(), info.ModTime()}
+		out.files[i] = stamp{info.Size(), info.ModTime()}
 	}
 	return out, nil
 }
 
-func (a *Authority) read() (*ca, error) {
+func readCA(folder string, now time.Time) (*ca, error) {
 	var content [3][]byte
 	for i, name := range caFiles {
-		data, err := os.ReadFile(filepath.Join(a.dir, name))
+		data, err := os.ReadFile(filepath.Join(folder, name))
 		if err != nil {
 			return nil, fmt.Errorf("the cluster's CA cannot be read: %w", err)
 		}
 		content[i] = data
 	}
-	return parseCA(content[0], content[1], content[2], a.now())
+	return parseCA(content[0], content[1], content[2], now)
 }
 
 // parseCA checks that the files fit together, so that no certificate is issued that
@@ -132,7 +175,12 @@ func parseCA(certPEM, keyPEM, rootsPEM []byte, now time.Time) (*ca, error) {
 	}
 	c := &ca{cert: pair.Leaf, key: key, roots: roots}
 	for _, der := range pair.Certificate {
-		if cert, err := x509.ParseCertificate(der); err == nil && !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			continue
+		}
+		c.signers = append(c.signers, revocation.Of(cert))
+		if !bytes.Equal(cert.RawIssuer, cert.RawSubject) {
 			c.chain = append(c.chain, der)
 		}
 	}
@@ -142,22 +190,18 @@ func parseCA(certPEM, keyPEM, rootsPEM []byte, now time.Time) (*ca, error) {
 // current returns the CA, read again if its files have changed. A change that cannot
 // be used is reported and the last good content stays in use.
 func (a *Authority) current() *ca {
-	stamps, err := a.stamp()
-	if err == nil && stamps == a.stamps {
-		return a.ca
-	}
-	var fresh *ca
-	if err == nil {
-		fresh, err = a.read()
-	}
+	seen, fresh, err := a.load(a.stamps)
 	if err != nil {
 		a.log.Error("the cluster's CA has changed and cannot be used; the last good one stays in use", "error", err)
+		return a.ca
+	}
+	if fresh == nil {
 		return a.ca
 	}
 	if !fresh.cert.Equal(a.ca.cert) {
 		a.log.Info("the cluster's CA has changed", "subject", fresh.cert.Subject.CommonName, "notAfter", fresh.cert.NotAfter)
 	}
-	a.stamps, a.ca, a.serving = stamps, fresh, nil
+	a.stamps, a.ca, a.serving = seen, fresh, nil
 	return a.ca
 }
 
@@ -165,6 +209,9 @@ func (a *Authority) current() *ca {
 func (a *Authority) issue(c *ca, public crypto.PublicKey, subject string, uri *url.URL, dns []string, usage x509.ExtKeyUsage) ([][]byte, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
+		return nil, err
+	}
+	if err := a.check(c.signers); err != nil {
 		return nil, err
 	}
 	now := a.now()
@@ -218,6 +265,9 @@ func (a *Authority) SharedSecret(purpose string) ([]byte, error) {
 
 // servingCertificate is this controller's certificate, renewed when it is due.
 func (a *Authority) servingCertificate(c *ca) (*tls.Certificate, error) {
+	if err := a.check(c.signers); err != nil {
+		return nil, err
+	}
 	now := a.now()
 	if a.serving != nil {
 		leaf := a.serving.Leaf
@@ -251,32 +301,4 @@ func (a *Authority) newServing(c *ca) (*tls.Certificate, error) {
 		return nil, err
 	}
 	return &tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf}, nil
-}
-
-// TLS is the configuration of the xDS server: TLS 1.3, a client certificate is
-// verified if one is given (only enrollment goes without), with the serving
-// certificate and the roots of the moment.
-func (a *Authority) TLS() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{"h2"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			c := a.current()
-			cert, err := a.servingCertificate(c)
-			if err != nil {
-				a.log.Error("no serving certificate can be issued", "error", err)
-				return nil, errors.New("no serving certificate")
-			}
-			return &tls.Config{
-				MinVersion:             tls.VersionTLS13,
-				NextProtos:             []string{"h2"},
-				Certificates:           []tls.Certificate{*cert},
-				ClientAuth:             tls.VerifyClientCertIfGiven,
-				ClientCAs:              c.roots,
-				SessionTicketsDisabled: true, // a resumed session would outlive a certificate
-			}, nil
-		},
-	}
 }

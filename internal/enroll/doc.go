@@ -3,7 +3,8 @@
 // Package enroll is who is who within a cluster: it owns the cluster's intermediate
 // CA as mounted from its Secret, the controllers' serving certificates, the signing
 // of agents' client certificates against a ServiceAccount token, and the reading of
-// an identity from a client certificate. It must not know what is served to whom.
+// an identity from a client certificate. It refuses who was revoked, at the handshake
+// and on connections that are open. It must not know what is served to whom.
 //
 // Identities are URIs: spiffe://<cluster>.fairlead.io/node/<node> and
 // spiffe://<cluster>.fairlead.io/controller. Both sides check the cluster's name in

@@ -43,19 +43,32 @@ func (s *Store) Operator(ctx context.Context, namespace string) (*Root, error) {
 	return s.root(ctx, client.ObjectKey{Namespace: namespace, Name: operatorSecretName}, "the operator in "+namespace, nil)
 }
 
+// Find returns the root of a NetworkStack as it is, nil when there is none yet.
+func (s *Store) Find(ctx context.Context, owner client.ObjectKey) (*Root, error) {
+	_, root, err := s.read(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: RootSecretName(owner.Name)}, owner.String())
+	return root, err
+}
+
+// read returns a Secret and the root in it, nil when there is none.
+func (s *Store) read(ctx context.Context, key client.ObjectKey, of string) (*corev1.Secret, *Root, error) {
+	secret := &corev1.Secret{}
+	if err := s.Reader.Get(ctx, key, secret); apierrors.IsNotFound(err) {
+		return secret, nil, nil
+	} else if err != nil {
+		return nil, nil, fmt.Errorf("reading Secret %s: %w", key, err)
+	}
+	root, err := ParseRoot(secret.Data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the root of %s in Secret %s cannot be used: %w: restore the Secret from a backup, or delete it to have a new root made (clusters then get new CAs)", of, key, err)
+	}
+	return secret, root, nil
+}
+
 // root returns the root in a Secret, made or replaced when that is due. owner may be nil.
 func (s *Store) root(ctx context.Context, key client.ObjectKey, of string, owner *v1alpha1.NetworkStack) (*Root, error) {
-	secret := &corev1.Secret{}
-	err := s.Reader.Get(ctx, key, secret)
-	missing := apierrors.IsNotFound(err)
-	if err != nil && !missing {
-		return nil, fmt.Errorf("reading Secret %s: %w", key, err)
-	}
-	var current *Root
-	if !missing {
-		if current, err = ParseRoot(secret.Data); err != nil {
-			return nil, fmt.Errorf("the root of %s in Secret %s cannot be used: %w: restore the Secret from a backup, or delete it to have a new root made (clusters then get new CAs)", of, key, err)
-		}
+	secret, current, err := s.read(ctx, key, of)
+	if err != nil {
+		return nil, err
 	}
 	next, err := NextRoot(of, current, s.Now())
 	if err != nil {
@@ -64,7 +77,7 @@ func (s *Store) root(ctx context.Context, key client.ObjectKey, of string, owner
 	if next == current {
 		return current, nil
 	}
-	err = s.write(ctx, owner, secret, key, next, missing)
+	err = s.write(ctx, owner, secret, key, next, current == nil)
 	if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) {
 		return s.root(ctx, key, of, owner) // somebody else was faster: that root is the one
 	}

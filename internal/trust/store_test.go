@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/internal/trust/revocation"
 )
 
 func TestStore(t *testing.T) {
@@ -59,6 +60,22 @@ func TestStore(t *testing.T) {
 		t.Errorf("the root was not replaced: %v with %d roots", second.Authority, len(second.Bundle))
 	}
 
+	gone := next(t, second, nil, now)
+	entry := revocation.Entry{Fingerprint: revocation.Of(gone.Intermediate), NotAfter: gone.Intermediate.NotAfter, Cluster: "ns/alpha"}
+	for _, first := range []bool{true, false} {
+		r, changed, err := store.Revoke(t.Context(), owner, entry)
+		if err != nil || changed != first || !r.Revoked.Holds(entry.Fingerprint) {
+			t.Errorf("got %+v, changed: %v, %v", r, changed, err)
+		}
+	}
+	found, err := store.Find(t.Context(), client.ObjectKeyFromObject(owner))
+	if err != nil || !found.Revoked.Holds(entry.Fingerprint) || !found.Authority.Certificate.Equal(second.Authority.Certificate) || len(found.Bundle) != 2 {
+		t.Errorf("got %+v, %v", found, err)
+	}
+	if none, err := store.Find(t.Context(), client.ObjectKey{Namespace: "ns", Name: "none"}); none != nil || err != nil {
+		t.Errorf("got %+v, %v", none, err)
+	}
+
 	if err := c.Get(t.Context(), key, secret); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +83,7 @@ func TestStore(t *testing.T) {
 	if err := c.Update(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
-	_, err := store.Root(t.Context(), owner)
+	_, err = store.Root(t.Context(), owner)
 	if err == nil || !strings.Contains(err.Error(), "Secret ns/lab-fairlead-root") || !strings.Contains(err.Error(), "key tls.key") || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("got %v", err)
 	}

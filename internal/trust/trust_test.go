@@ -32,9 +32,39 @@ func newRoot(t *testing.T, name string, now time.Time) *Root {
 
 func next(t *testing.T, root *Root, current map[string][]byte, now time.Time) *Cluster {
 	t.Helper()
-	c, err := Next("ns/alpha", root, current, now)
+	c, err := Next("ns/alpha", root, Held{CA: current}, now)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return c
+}
+
+// settle brings a cluster to a root that is new to it: the bundle first, and the CA once
+// every node has had the time to get the bundle.
+func settle(t *testing.T, root *Root, held *Cluster, at time.Time) *Cluster {
+	t.Helper()
+	is := Held{CA: held.CA, Bundle: held.Bundle, Root: held.Root, RootSince: held.RootSince}
+	step := func(at time.Time) *Cluster {
+		t.Helper()
+		c, err := Next("ns/alpha", root, is, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is = Held{CA: c.CA, Bundle: c.Bundle, Root: c.Root, RootSince: c.RootSince}
+		return c
+	}
+	for _, after := range []time.Duration{0, time.Second, Settle - time.Second} {
+		c := step(at.Add(after))
+		if !c.Moving || !c.RenewAt.Equal(at.Add(Settle)) || !bytes.Equal(c.CA[KeyCertificate], held.CA[KeyCertificate]) {
+			t.Fatalf("after %s the CA is of a root that nodes may not have yet (moving: %v, again at %s)", after, c.Moving, c.RenewAt)
+		}
+		if certs, err := ParseBundle(c.Bundle); err != nil || !certs[0].Equal(root.Authority.Certificate) || !bytes.Equal(c.Bundle, c.CA[KeyBundle]) {
+			t.Fatalf("the new root is not in the bundle: %v", err)
+		}
+	}
+	c := step(at.Add(Settle))
+	if c.Moving || c.Intermediate.CheckSignatureFrom(root.Authority.Certificate) != nil {
+		t.Fatal("the CA of the former root was kept")
 	}
 	return c
 }
@@ -115,10 +145,8 @@ func TestRotation(t *testing.T) {
 		}
 		held := next(t, root, nil, at)
 		c, chain := leaf(t, held.CA, at)
-		moved := next(t, root2, held.CA, at)
-		if bytes.Equal(moved.CA[KeyCertificate], held.CA[KeyCertificate]) {
-			t.Fatal("the CA of the former root was kept")
-		}
+		moved := settle(t, root2, held, at)
+		at = moved.Intermediate.NotBefore.Add(backdate)
 		if err := verify(c, chain, moved.Bundle, at); err != nil {
 			t.Errorf("the old certificate is refused: %v", err)
 		}
@@ -137,7 +165,7 @@ func TestRotation(t *testing.T) {
 	})
 	t.Run("another NetworkStack takes over: its root is used, the former one stays trusted", func(t *testing.T) {
 		other := newRoot(t, "ns/other", start)
-		moved := next(t, other, first.CA, start)
+		moved := settle(t, other, first, start)
 		if certs, err := ParseBundle(moved.Bundle); err != nil || len(certs) != 2 || !certs[0].Equal(other.Authority.Certificate) {
 			t.Errorf("got %d roots, %v", len(certs), err)
 		}
@@ -259,7 +287,7 @@ func FuzzParse(f *testing.F) {
 		if r, err := ParseRoot(d); err == nil && (r.Authority.Certificate == nil || len(r.Bundle) == 0) {
 			t.Error("a root without a certificate or a bundle")
 		}
-		if _, err := Next("c", r, d, start); err != nil {
+		if _, err := Next("c", r, Held{CA: d, Bundle: bundle, Revoked: cert}, start); err != nil {
 			t.Errorf("what a cluster holds must never stop its renewal: %v", err)
 		}
 	})

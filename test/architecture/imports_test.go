@@ -124,6 +124,7 @@ func TestImportRules(t *testing.T) {
 			{[]string{"internal/stack", "internal/model", "internal/addresspool", "internal/agent/ipam"}, []string{"internal/helm", "internal/gate", "internal/fleet", "internal/datapath", "internal/serve"}, "pure packages take and return values"},
 			{[]string{"internal/addressing"}, []string{"internal", "api"}, "who gets which addresses does not depend on where that is written"},
 			{[]string{"internal/birth"}, []string{"internal/fleet", "internal/release", "internal/helm", "internal/gate"}, "a birth reaches no workload cluster"},
+			{[]string{"internal/trust/revocation"}, []string{"internal", "api"}, "agents have the list of revoked CAs and nothing else of trust"},
 			{[]string{"internal/agent/turn"}, []string{"internal", "api"}, "whose turn it is does not depend on what is done in it"},
 			{[]string{"internal/probe"}, []string{"internal/gate", "internal/datapath", "internal/serve", "internal/fleet"}, "probes measure: they are pods as any, and judge nothing"},
 			{[]string{"internal/gate"}, []string{"internal/agent", "internal/probe/prober", "internal/fleet", "internal/helm", "internal/datapath"}, "the gate reads reports and judges them"},
@@ -141,6 +142,14 @@ func TestImportRules(t *testing.T) {
 						t.Errorf("%s imports %s: %s", p.ImportPath, imp, rule.reason)
 					}
 				}
+			}
+		}
+	})
+
+	t.Run("CAs are made on the management cluster only", func(t *testing.T) {
+		for _, p := range pkgs {
+			if under(p.ImportPath, "internal/agent", "internal/enroll", "internal/serve", "internal/model") && slices.Contains(p.Imports, module+"/internal/trust") {
+				t.Errorf("%s imports internal/trust: what runs in a cluster uses the CA that it was given", p.ImportPath)
 			}
 		}
 	})

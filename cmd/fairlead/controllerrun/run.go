@@ -19,7 +19,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -44,7 +43,8 @@ const grace = 3 * time.Second
 type Config struct {
 	// Listen is the xDS server's address, Health that of /healthz, /readyz and /metrics.
 	Listen, Health string
-	// CADir holds tls.crt, tls.key and ca.crt of Secret fairlead-cluster-ca.
+	// CADir holds tls.crt, tls.key and ca.crt of Secret fairlead-cluster-ca, and the key
+	// revoked of ConfigMap fairlead-trust, which may be missing.
 	CADir       string
 	ClusterName string
 	// ClusterPodCIDRs are all ranges that pods of the cluster may have.
@@ -109,7 +109,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return errors.Join(err, xds.Close(), health.Close())
 	}
 	server := serve.NewServer(store, authenticate(cfg.ClusterName), reports, serve.Options{Unanswered: silent}, cfg.Metrics, cfg.Log)
-	g := grpc.NewServer(serve.GRPCOptions(credentials.NewTLS(authority.TLS()))...)
+	g := grpc.NewServer(serve.GRPCOptions(authority.Credentials())...)
 	server.Register(g)
 	state.RegisterEnrollmentServer(g, enroll.NewService(authority, enroll.TokenReviewer{Client: mgr.GetClient()},
 		"system:serviceaccount:"+cfg.Namespace+":fairlead-agent", cfg.Metrics, cfg.Log))
@@ -123,6 +123,7 @@ func Run(ctx context.Context, cfg Config) error {
 		reports.Stop() // first: agents that are sent to another replica are not lost
 		stopServing()
 	})
+	group.Go(func() error { authority.Watch(ctx); return nil })
 	group.Go(func() error { return server.Run(serving, g, xds, grace) })
 	group.Go(func() error { return mgr.Start(ctx) })
 	return group.Wait()

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
+
+	"github.com/fairlead-io/fairlead/internal/trust/revocation"
 )
 
 // ServerName is the DNS name in the serving certificate of every controller.
@@ -28,6 +31,9 @@ type Config struct {
 	// RootsFile is the PEM bundle that controllers' certificates must chain to. It
 	// is read again for every connection.
 	RootsFile string
+	// RevokedFile is the list of CAs that are not accepted any more; empty: the file
+	// "revoked" beside RootsFile. No file is the empty list.
+	RevokedFile string
 	// LittleRoom says which of the node's maps are nearly full, in words for people, which
 	// the controller is told with the next acknowledgement; nil or empty: none is.
 	LittleRoom func() string
@@ -47,6 +53,9 @@ type Config struct {
 	// SyncInterval is how much later the log of Services is brought to the disk, where a
 	// power cut leaves it (5 s).
 	SyncInterval time.Duration
+	// RevokedInterval is how often it is looked whether the peer of the stream was
+	// revoked (1 s).
+	RevokedInterval time.Duration
 }
 
 func (c *Config) complete() error {
@@ -65,6 +74,10 @@ func (c *Config) complete() error {
 	setDefault(&c.Keepalive, 10*time.Second)
 	setDefault(&c.SaveInterval, 200*time.Millisecond)
 	setDefault(&c.SyncInterval, 5*time.Second)
+	setDefault(&c.RevokedInterval, time.Second)
+	if c.RevokedFile == "" {
+		c.RevokedFile = filepath.Join(filepath.Dir(c.RootsFile), revocation.Key)
+	}
 	if c.LittleRoom == nil {
 		c.LittleRoom = func() string { return "" }
 	}

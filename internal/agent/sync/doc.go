@@ -5,4 +5,8 @@
 // client certificate (enrollment, renewal, its files), and the last complete state
 // on disk. It decodes and merges; what the state means for the node is the
 // Handler's business, and no kernel call is made here.
+//
+// An agent whose cluster was revoked ends its stream and finds no controller that it
+// accepts, or that accepts it. It is cut off from news and from nothing else: the node
+// goes on forwarding with the state that it has, and starts with it after a restart.
 package sync

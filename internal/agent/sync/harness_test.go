@@ -102,12 +102,18 @@ func (c *cluster) controllerWith(clusterName, address string, opts serve.Options
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	return c.serve(authority, authority.Credentials(), clusterName, address, opts, log)
+}
+
+// serve is a replica with an authority, which it uses by way of creds.
+func (c *cluster) serve(authority *enroll.Authority, creds credentials.TransportCredentials, clusterName, address string, opts serve.Options, log *slog.Logger) *controller {
+	c.t.Helper()
 	r := &controller{t: c.t, store: serve.NewStore(state.AgentTypes...), registry: prometheus.NewRegistry()}
 	r.server = serve.NewServer(r.store, func(ctx context.Context) (serve.Peer, error) {
 		node, err := enroll.NodeOf(ctx, clusterName)
 		return serve.Peer{Node: node}, err
 	}, nil, opts, r.registry, log)
-	g := grpc.NewServer(serve.GRPCOptions(credentials.NewTLS(authority.TLS()))...)
+	g := grpc.NewServer(serve.GRPCOptions(creds)...)
 	r.server.Register(g)
 	state.RegisterEnrollmentServer(g, enroll.NewService(authority, c, saUser, nil, log))
 	l, err := net.Listen("tcp", address)
@@ -118,10 +124,13 @@ func (c *cluster) controllerWith(clusterName, address string, opts serve.Options
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { done <- r.server.Run(ctx, g, l, time.Second) }()
+	var watching stdsync.WaitGroup
+	watching.Go(func() { authority.Watch(ctx) })
 	r.kill = stdsync.OnceFunc(func() {
 		g.Stop()
 		cancel()
 		<-done
+		watching.Wait()
 	})
 	c.t.Cleanup(r.kill)
 	return r

@@ -17,12 +17,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	stdsync "sync"
 	"time"
 
 	"google.golang.org/grpc/credentials"
 
 	"github.com/fairlead-io/fairlead/internal/state"
+	"github.com/fairlead-io/fairlead/internal/trust/revocation"
 )
 
 const (
@@ -34,7 +36,8 @@ const (
 
 // identity is the agent's client certificate: on disk, in memory, renewed.
 type identity struct {
-	cfg Config
+	cfg     Config
+	revoked *revocation.File
 
 	mu         stdsync.Mutex
 	cert       *tls.Certificate // nil: none yet
@@ -42,7 +45,7 @@ type identity struct {
 }
 
 func newIdentity(cfg Config) *identity {
-	id := &identity{cfg: cfg}
+	id := &identity{cfg: cfg, revoked: revocation.NewFile(cfg.RevokedFile, cfg.Log)}
 	cert, err := readCertificate(cfg)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -104,11 +107,11 @@ func (id *identity) distrust() {
 	id.distrusted = id.cert != nil
 }
 
-// usable returns the certificate if it is valid now.
+// usable returns the certificate if it is valid now and its CA was not revoked.
 func (id *identity) usable() *tls.Certificate {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	if id.cert == nil || time.Now().After(id.cert.Leaf.NotAfter) {
+	if id.cert == nil || time.Now().After(id.cert.Leaf.NotAfter) || id.check(signersOf(id.cert)) != nil {
 		return nil
 	}
 	return id.cert
@@ -159,7 +162,7 @@ func (id *identity) enroll(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	conf, err := id.tlsConfig(nil)
+	conf, _, err := id.tlsConfig(nil)
 	if err != nil {
 		return err
 	}
@@ -214,39 +217,38 @@ func (id *identity) keep(chain [][]byte, key *ecdsa.PrivateKey) error {
 }
 
 // credentials are those of the stream: the certificate is the one in use at the
-// moment of the handshake.
-func (id *identity) credentials() (credentials.TransportCredentials, error) {
-	conf, err := id.tlsConfig(id.usable())
+// moment of the handshake. The link knows, after it, whom the stream depends on.
+func (id *identity) credentials() (credentials.TransportCredentials, *link, error) {
+	conf, l, err := id.tlsConfig(id.usable())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return credentials.NewTLS(conf), nil
+	return credentials.NewTLS(conf), l, nil
 }
 
-// tlsConfig accepts only a controller of this cluster.
-func (id *identity) tlsConfig(cert *tls.Certificate) (*tls.Config, error) {
+// tlsConfig accepts only a controller of this cluster whose CA was not revoked.
+func (id *identity) tlsConfig(cert *tls.Certificate) (*tls.Config, *link, error) {
 	pemRoots, err := os.ReadFile(id.cfg.RootsFile)
 	if err != nil {
-		return nil, fmt.Errorf("the root certificates cannot be read (is ConfigMap fairlead-trust mounted?): %w", err)
+		return nil, nil, fmt.Errorf("the root certificates cannot be read (is ConfigMap fairlead-trust mounted?): %w", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pemRoots) {
-		return nil, fmt.Errorf("%s holds no certificate; key ca.crt of ConfigMap fairlead-trust must be a PEM bundle", id.cfg.RootsFile)
+		return nil, nil, fmt.Errorf("%s holds no certificate; key ca.crt of ConfigMap fairlead-trust must be a PEM bundle", id.cfg.RootsFile)
 	}
+	l := &link{identity: id}
 	conf := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: ServerName}
 	if cert != nil {
-		conf.Certificates = []tls.Certificate{*cert}
+		conf.Certificates, l.own = []tls.Certificate{*cert}, signersOf(cert)
 	}
 	conf.VerifyConnection = func(cs tls.ConnectionState) error {
 		want := controllerURI(id.cfg).String()
-		for _, u := range cs.PeerCertificates[0].URIs {
-			if u.String() == want {
-				return nil
-			}
+		if !slices.ContainsFunc(cs.PeerCertificates[0].URIs, func(u *url.URL) bool { return u.String() == want }) {
+			return fmt.Errorf("the controller's certificate does not name %s: it is of another cluster", want)
 		}
-		return fmt.Errorf("the controller's certificate does not name %s: it is of another cluster", want)
+		return l.met(revocation.OfChains(cs.VerifiedChains))
 	}
-	return conf, nil
+	return conf, l, nil
 }
 
 // renew gets a new certificate when two thirds of the old one's life are over. The

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	stdsync "sync"
 	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -81,7 +82,7 @@ func dial(cfg Config, address string, creds credentials.TransportCredentials) (*
 // stream subscribes to every type, naming the versions in force, and applies and
 // answers what comes.
 func (c *Client) stream(ctx context.Context, address string) (answered bool, err error) {
-	creds, err := c.identity.credentials()
+	creds, link, err := c.identity.credentials()
 	if err != nil {
 		return false, err
 	}
@@ -90,9 +91,23 @@ func (c *Client) stream(ctx context.Context, address string) (answered bool, err
 		return false, err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ads, err := discovery.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
+	// A stream that is cut must not leave the node with half of a change: changes are
+	// brought into force by the caller's context.
+	onStream, cut := context.WithCancelCause(ctx)
+	var watching stdsync.WaitGroup
+	watching.Go(func() { link.watch(onStream, c.cfg.RevokedInterval, cut) })
+	defer watching.Wait()
+	defer cut(nil)
+	answered, err = c.converse(ctx, onStream, conn, address)
+	if cause := context.Cause(onStream); err != nil && cause != nil {
+		err = cause
+	}
+	return answered, err
+}
+
+// converse subscribes and answers on a connection until onStream ends.
+func (c *Client) converse(ctx, onStream context.Context, conn *grpc.ClientConn, address string) (answered bool, err error) {
+	ads, err := discovery.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(onStream)
 	if err != nil {
 		return false, err
 	}
