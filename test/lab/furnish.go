@@ -59,7 +59,8 @@ func (l *Lab) furnish(ctx context.Context, c plan.Cluster, kubeconfigs map[strin
 	})
 }
 
-// clusterAPI installs Cluster API and the lab's provider, whose controllers run already and wait.
+// clusterAPI installs Cluster API and the lab's provider, whose controllers run already and wait. It
+// returns when Cluster API's webhooks have let the ClusterClass pass.
 func (l *Lab) clusterAPI(ctx context.Context, hub plan.Cluster, c client.Client) error {
 	_, credentials, err := kube.ControlPlane(hub)
 	if err != nil {

@@ -124,7 +124,7 @@ func (l *Lab) stop(m plan.Machine) error {
 }
 
 // Start boots a machine that was killed. It returns when a node's services are started, not when they
-// are ready; a control plane's API server is ready.
+// are ready; a control plane's API server is ready, and the hub's Cluster API is, too.
 func (l *Lab) Start(ctx context.Context, name string) error {
 	m, err := l.Plan.Machine(name)
 	if err != nil {
@@ -151,6 +151,13 @@ func (l *Lab) Start(ctx context.Context, name string) error {
 	client, err := fleet.NewClient(path)
 	if err != nil {
 		return err
+	}
+	if c.Hub && l.Plan.CAPI {
+		limited, cancel := context.WithTimeout(ctx, apiPatience)
+		defer cancel()
+		if err := l.clusterAPI(limited, c, client); err != nil {
+			return l.explain(err, m)
+		}
 	}
 	_, err = l.routeToPods(ctx, c, client)
 	return err

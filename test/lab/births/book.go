@@ -69,14 +69,14 @@ func (b *Book) Find(cluster string) (plan.Birth, bool) {
 // Reserve gives a cluster its index, the lowest that is free. One that has an index keeps it.
 func (b *Book) Reserve(namespace, cluster string) (plan.Birth, error) {
 	if cluster == plan.HubName {
-		return plan.Birth{}, fmt.Errorf("Cluster %s/%s: the lab's management cluster has this name: choose another one", namespace, cluster)
+		return plan.Birth{}, fmt.Errorf("no place for Cluster %s/%s: the lab's management cluster has this name: choose another one", namespace, cluster)
 	}
 	var reserved plan.Birth
 	err := b.change(func(all []plan.Birth) ([]plan.Birth, error) {
 		if i := index(all, cluster); i >= 0 {
 			reserved = all[i]
 			if reserved.Namespace != namespace {
-				return nil, fmt.Errorf("Cluster %s/%s: the lab has a cluster of this name, of namespace %s: choose another name", namespace, cluster, reserved.Namespace)
+				return nil, fmt.Errorf("no place for Cluster %s/%s: the lab has a cluster of this name, of namespace %s: choose another name", namespace, cluster, reserved.Namespace)
 			}
 			return all, nil
 		}
@@ -88,7 +88,7 @@ func (b *Book) Reserve(namespace, cluster string) (plan.Birth, error) {
 				return all, nil
 			}
 		}
-		return nil, fmt.Errorf("Cluster %s/%s: the lab has %d clusters, and node networks for no more: delete some", namespace, cluster, len(all))
+		return nil, fmt.Errorf("no place for Cluster %s/%s: the lab has %d clusters, and node networks for no more: delete some", namespace, cluster, len(all))
 	})
 	return reserved, err
 }

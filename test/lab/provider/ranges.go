@@ -12,10 +12,10 @@ import (
 // rangesOf reads a Cluster's ranges. The lab's clusters have both families, IPv4 first.
 func rangesOf(c *clusterv1.Cluster) (pods, services []netip.Prefix, err error) {
 	if pods, err = bothFamilies(c.Spec.ClusterNetwork.Pods); err != nil {
-		return nil, nil, fmt.Errorf("Cluster %s/%s: spec.clusterNetwork.pods.cidrBlocks: %w", c.Namespace, c.Name, err)
+		return nil, nil, fmt.Errorf("spec.clusterNetwork.pods.cidrBlocks of Cluster %s/%s: %w", c.Namespace, c.Name, err)
 	}
 	if services, err = bothFamilies(c.Spec.ClusterNetwork.Services); err != nil {
-		return nil, nil, fmt.Errorf("Cluster %s/%s: spec.clusterNetwork.services.cidrBlocks: %w", c.Namespace, c.Name, err)
+		return nil, nil, fmt.Errorf("spec.clusterNetwork.services.cidrBlocks of Cluster %s/%s: %w", c.Namespace, c.Name, err)
 	}
 	return pods, services, nil
 }
