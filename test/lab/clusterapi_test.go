@@ -231,7 +231,7 @@ func TestClusterAPIUpgradesClusters(t *testing.T) {
 	p.run("kubectl", "alpha", "create", "configmap", "kept")
 	p.run("kubectl", "hub", "-n", "fleet", "patch", "cluster", "alpha", "--type=merge", "-p", `{"spec":{"topology":{"version":"`+plan.DefaultKubernetes+`"}}}`)
 	start := time.Now()
-	eventually(t, "versions", func() error {
+	within(t, 4*time.Minute, "versions", func() error { // Each node that goes is drained first.
 		for _, n := range p.born("alpha").Nodes { // Cluster API replaces a node when the new one is ready.
 			_ = p.command("exec", n.Name, "--", "sh", "-c", "echo '"+readyWithoutNetwork+"' > /etc/cni/net.d/99-none.conflist").Run()
 		}

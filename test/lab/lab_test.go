@@ -83,8 +83,13 @@ func (p program) status() Status {
 
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
+	within(t, 90*time.Second, what, f)
+}
+
+func within(t *testing.T, patience time.Duration, what string, f func() error) {
+	t.Helper()
 	var err error
-	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		if err = f(); err == nil {
 			return
 		}
