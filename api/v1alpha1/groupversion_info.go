@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package v1alpha1 holds Fairlead's own kinds: NetworkStack and ClusterStack on
-// the management cluster, NodeNetwork in every workload cluster. It holds types,
+// Package v1alpha1 holds Fairlead's own kinds: NetworkStack, ClusterStack and FleetPool on
+// the management cluster, NodeNetwork and AddressPool in every workload cluster. It holds types,
 // their validation markers, and the name of every condition type and reason; it
 // must not hold behaviour.
 //
