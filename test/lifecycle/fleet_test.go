@@ -176,7 +176,17 @@ func says(t *testing.T, d time.Duration, name, kind, text string) {
 func down(t *testing.T, operator *testkit.OperatorProcess, name string) {
 	t.Helper()
 	operator.Kill()
-	says(t, time.Minute, name, clusterv1.ClusterTopologyReconciledCondition, "hook")
+	testkit.Eventually(t, time.Minute, "Cluster API asks about "+name+" in vain", func(ctx context.Context) error {
+		c := &clusterv1.Cluster{}
+		if err := hub(t).Get(ctx, client.ObjectKey{Namespace: testkit.FleetNamespace, Name: name}, c); err != nil {
+			return err
+		}
+		condition := meta.FindStatusCondition(c.Status.Conditions, clusterv1.ClusterTopologyReconciledCondition)
+		if condition == nil || condition.Reason != clusterv1.ClusterTopologyReconciledFailedReason {
+			return fmt.Errorf("it is %+v", condition)
+		}
+		return nil
+	})
 }
 
 // ready waits until a cluster's network is Ready at a version.
