@@ -49,3 +49,9 @@ func (a *Admission) Handle(ctx context.Context, req admission.Request) admission
 	}
 	return admission.PatchResponseFromRaw(req.Object.Raw, raw)
 }
+
+// pauses says that a Cluster which is being created is to wait for its addresses: it has no
+// topology, so no hook is called, and is not told to wait or not to by whoever creates it.
+func pauses(c *clusterv1.Cluster) bool {
+	return !c.Spec.Topology.IsDefined() && c.Spec.Paused == nil && !given(c) && c.Annotations[v1alpha1.AnnotationBirth] == ""
+}

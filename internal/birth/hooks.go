@@ -11,7 +11,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/internal/addressing"
 )
 
@@ -36,14 +35,9 @@ type Hooks struct {
 	Observe func(hook, result string, took time.Duration)
 }
 
-// retry is what responses that can hold have in common.
-type retry interface {
-	runtimehooksv1.RetryResponseObject
-}
-
 // answer ends a hook. What failed is asked again like what is held: Cluster API would wait
 // longer after a failure.
-func (h *Hooks) answer(ctx context.Context, hook string, began time.Time, resp retry, hold string, seconds int32, err error) {
+func (h *Hooks) answer(ctx context.Context, hook string, began time.Time, resp runtimehooksv1.RetryResponseObject, hold string, seconds int32, err error) {
 	resp.SetStatus(runtimehooksv1.ResponseStatusSuccess)
 	result := "done"
 	switch {
@@ -115,7 +109,7 @@ func (h *Hooks) BeforeWorkersUpgrade(ctx context.Context, req *runtimehooksv1.Be
 	h.upgrade(ctx, "BeforeWorkersUpgrade", &req.Cluster, resp, req.ToKubernetesVersion, req.WorkersUpgrades)
 }
 
-func (h *Hooks) upgrade(ctx context.Context, hook string, c *clusterv1.Cluster, resp retry, to string, steps ...[]runtimehooksv1.UpgradeStepInfo) {
+func (h *Hooks) upgrade(ctx context.Context, hook string, c *clusterv1.Cluster, resp runtimehooksv1.RetryResponseObject, to string, steps ...[]runtimehooksv1.UpgradeStepInfo) {
 	began := time.Now()
 	versions := []string{to}
 	for _, list := range steps {
@@ -137,10 +131,4 @@ func (h *Hooks) BeforeClusterDelete(ctx context.Context, req *runtimehooksv1.Bef
 	began := time.Now()
 	_, err := h.Giver.Settle(ctx, client.ObjectKeyFromObject(&req.Cluster))
 	h.answer(ctx, "BeforeClusterDelete", began, resp, "", 0, err)
-}
-
-// pauses says that a Cluster which is being created is to wait for its addresses: it has no
-// topology, so no hook is called, and is not told to wait or not to by whoever creates it.
-func pauses(c *clusterv1.Cluster) bool {
-	return !c.Spec.Topology.IsDefined() && c.Spec.Paused == nil && !given(c) && c.Annotations[v1alpha1.AnnotationBirth] == ""
 }

@@ -26,6 +26,7 @@ const (
 	// fieldOwner owns the bundles in the objects that the callers read.
 	fieldOwner = client.FieldOwner("fairlead-operator-hooks")
 	webhookOf  = "clusters.fairlead.io"
+	upgradesOf = "upgrades.fairlead.io"
 )
 
 // Identity is what callers know the server by: a root in a Secret that all replicas share, a
@@ -33,7 +34,7 @@ const (
 // API and the API server find the server. Those objects are the chart's.
 type Identity struct {
 	Roots *trust.Store
-	// Name is that of the ExtensionConfig, and of the MutatingWebhookConfiguration.
+	// Name is that of the ExtensionConfig, and of the webhooks' configurations.
 	Name string
 	// Namespace is the operator's.
 	Namespace string
@@ -74,7 +75,9 @@ func (i *Identity) introduce(ctx context.Context) error {
 		return err
 	}
 	bundle := trust.EncodeBundle(root.Bundle...)
-	err = errors.Join(i.tell(ctx, extensionConfig(i.Name, bundle)), i.tell(ctx, webhookConfiguration(i.Name, bundle)))
+	err = errors.Join(i.tell(ctx, extensionConfig(i.Name, bundle)),
+		i.tell(ctx, webhookConfiguration("MutatingWebhookConfiguration", i.Name, webhookOf, bundle)),
+		i.tell(ctx, webhookConfiguration("ValidatingWebhookConfiguration", i.Name, upgradesOf, bundle)))
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	// A new root is served by once callers know it.
@@ -144,12 +147,12 @@ func extensionConfig(name string, bundle []byte) *unstructured.Unstructured {
 	return u
 }
 
-func webhookConfiguration(name string, bundle []byte) *unstructured.Unstructured {
+func webhookConfiguration(kind, name, webhook string, bundle []byte) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{"webhooks": []any{map[string]any{
-		"name": webhookOf, "clientConfig": map[string]any{"caBundle": base64.StdEncoding.EncodeToString(bundle)},
+		"name": webhook, "clientConfig": map[string]any{"caBundle": base64.StdEncoding.EncodeToString(bundle)},
 	}}}}
 	u.SetAPIVersion("admissionregistration.k8s.io/v1")
-	u.SetKind("MutatingWebhookConfiguration")
+	u.SetKind(kind)
 	u.SetName(name)
 	return u
 }

@@ -20,8 +20,8 @@ import (
 // to its own API server.
 const hookTimeout int32 = 10
 
-// Server answers the hooks, and the API server's question about Clusters that are created, over
-// TLS. Every replica serves.
+// Server answers the hooks, and the API server's questions about Clusters that are created and
+// control planes and machines that are upgraded, over TLS. Every replica serves.
 type Server struct {
 	*server.Server
 }
@@ -62,6 +62,7 @@ func NewServer(address string, certificate func(*tls.ClientHelloInfo) (*tls.Cert
 		errs = append(errs, s.AddExtensionHandler(x))
 	}
 	s.Register(AdmissionPath, &webhook.Admission{Handler: a})
+	s.Register(UpgradePath, &webhook.Admission{Handler: &UpgradeAdmission{Support: h.Support}})
 	return &Server{s}, errors.Join(errs...)
 }
 

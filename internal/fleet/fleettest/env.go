@@ -212,8 +212,8 @@ func CreateCluster(ctx context.Context, t *testing.T, hub client.Client, namespa
 	return c
 }
 
-// clusterAPICRDs are the files of the CRDs of Cluster and ExtensionConfig in the module that go.mod
-// names.
+// clusterAPICRDs are the files of the CRDs of Cluster, MachineDeployment and ExtensionConfig in the
+// module that go.mod names.
 func clusterAPICRDs() ([]string, error) {
 	cmd := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/cluster-api")
 	cmd.Dir = root()
@@ -222,7 +222,7 @@ func clusterAPICRDs() ([]string, error) {
 		return nil, fmt.Errorf("finding the module of Cluster API: %w", err)
 	}
 	bases := filepath.Join(strings.TrimSpace(string(out)), "core", "config", "crd", "bases")
-	return []string{filepath.Join(bases, "cluster.x-k8s.io_clusters.yaml"), filepath.Join(bases, "runtime.cluster.x-k8s.io_extensionconfigs.yaml")}, nil
+	return []string{filepath.Join(bases, "cluster.x-k8s.io_clusters.yaml"), filepath.Join(bases, "cluster.x-k8s.io_machinedeployments.yaml"), filepath.Join(bases, "runtime.cluster.x-k8s.io_extensionconfigs.yaml")}, nil
 }
 
 // root is the repository's top folder.
