@@ -18,12 +18,9 @@ import (
 	"github.com/fairlead-io/fairlead/test/lab/plan"
 )
 
-// otherKubernetes is what a cluster is born with to be upgraded to the lab's own version.
-const otherKubernetes = "v1.34.4"
-
-func clusterAPILab(t *testing.T, more ...string) program {
+func clusterAPILab(t *testing.T) program {
 	t.Helper()
-	return programWith(t, append([]string{"LAB_CLUSTERS=none", "LAB_CAPI=on"}, more...)...)
+	return programWith(t, "LAB_CLUSTERS=none", "LAB_CAPI=on")
 }
 
 // topology is a Cluster that names its ranges, because no operator runs here.
@@ -217,35 +214,3 @@ func nothingIsLeft(t *testing.T, p program, cluster string) {
 		t.Errorf("objects are left: %s", out)
 	}
 }
-
-// A control plane is upgraded in place, with what it has stored, and workers by new machines.
-func TestClusterAPIUpgradesClusters(t *testing.T) {
-	built := filepath.Join("..", "..", ".cache", "lab", otherKubernetes, "bin", "kubernetes")
-	if _, err := os.Stat(built); err != nil {
-		t.Skipf("Kubernetes %s is not built, which takes 5 minutes: make lab-build LAB_KUBERNETES_ALSO=%s", otherKubernetes, otherKubernetes)
-	}
-	p := clusterAPILab(t, "LAB_KUBERNETES_ALSO="+otherKubernetes)
-	p.run("up")
-	p.apply(topology("alpha", 64, 2, otherKubernetes))
-	p.nodes("alpha", 2)
-	p.run("kubectl", "alpha", "create", "configmap", "kept")
-	p.run("kubectl", "hub", "-n", "fleet", "patch", "cluster", "alpha", "--type=merge", "-p", `{"spec":{"topology":{"version":"`+plan.DefaultKubernetes+`"}}}`)
-	start := time.Now()
-	within(t, 4*time.Minute, "versions", func() error { // Each node that goes is drained first.
-		for _, n := range p.born("alpha").Nodes { // Cluster API replaces a node when the new one is ready.
-			_ = p.command("exec", n.Name, "--", "sh", "-c", "echo '"+readyWithoutNetwork+"' > /etc/cni/net.d/99-none.conflist").Run()
-		}
-		out, err := p.command("kubectl", "alpha", "get", "nodes", "-o", "jsonpath={.items[*].status.nodeInfo.kubeletVersion}").CombinedOutput()
-		if want := plan.DefaultKubernetes + " " + plan.DefaultKubernetes; err != nil || string(out) != want {
-			return fmt.Errorf("nodes have %s, %w", out, err)
-		}
-		return nil
-	})
-	t.Logf("the upgrade took %s", time.Since(start).Round(100*time.Millisecond))
-	if out := p.run("kubectl", "alpha", "version"); !strings.Contains(out, "Server Version: "+plan.DefaultKubernetes) {
-		t.Errorf("the control plane is of another version: %s", out)
-	}
-	p.run("kubectl", "alpha", "get", "configmap", "kept")
-}
-
-const readyWithoutNetwork = `{"cniVersion":"1.0.0","name":"none","plugins":[{"type":"none"}]}`

@@ -9,8 +9,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -37,73 +35,28 @@ var (
 	operatorLog *os.File
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "test/lifecycle starts the lab: run it as root (make test-lifecycle)")
-		return 1
-	}
-	err := errors.Join(os.Setenv("LAB_CAPI", "on"), os.Setenv("LAB_CLUSTERS", "none"), os.Setenv("LAB_KUBERNETES_ALSO", oldKubernetes))
-	if err == nil {
-		lab, err = testkit.Open(os.Stdout)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	// As in test/e2e: leave the lab up after a failure, or run on one that is up.
-	use := os.Getenv("FAIRLEAD_USE_LAB") != ""
-	keep := os.Getenv("FAIRLEAD_KEEP_LAB") != "" || use
-	defer func() {
-		if keep {
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		defer cancel()
-		if err := lab.Run(ctx, "down"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-	}()
-	if operatorLog, err = os.Create(lab.Path("out", "lifecycle-operator.log")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer operatorLog.Close() //nolint:errcheck // nothing of it is read here
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
-	defer cancel()
-	if err := begin(ctx, use); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(testkit.Suite{
+		Target: "test-lifecycle", Patience: 15 * time.Minute, Begin: begin,
+		Settings: map[string]string{"LAB_CAPI": "on", "LAB_CLUSTERS": "none", "LAB_KUBERNETES_ALSO": oldKubernetes},
+	}.Run(m.Run))
 }
 
 // chartsDir has the chart of past.
 func chartsDir() string { return lab.Path("out", "lifecycle-charts") }
 
-// begin starts the lab with nothing but its hub, where every cluster's images wait.
-func begin(ctx context.Context, use bool) error {
-	if !use {
-		if err := lab.Run(ctx, "down"); err != nil { // what an earlier run may have left
-			return err
-		}
+// begin has every cluster's images wait on a lab of nothing but its hub.
+func begin(ctx context.Context, l *testkit.Lab) (err error) {
+	lab = l
+	if operatorLog, err = os.Create(lab.Path("out", "lifecycle-operator.log")); err != nil {
+		return err
 	}
 	if _, err := faulty.PackFor(chartsDir(), past, pastSupports); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{
-		func(ctx context.Context) error { return lab.Run(ctx, "up") },
-		lab.LoadImages,
+	return testkit.InTurn(ctx, lab.LoadImages,
 		func(ctx context.Context) error { return lab.LoadVersion(ctx, past) },
-		lab.ApplyOperatorCRDs,
-		introduce,
-	} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+		lab.ApplyOperatorCRDs, introduce)
 }
 
 // introduce does what the operator's chart does: its namespace, and the ExtensionConfig; and the

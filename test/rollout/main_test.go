@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,68 +43,24 @@ var (
 	operatorLog *os.File
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "test/rollout starts the lab: run it as root (make test-rollout)")
-		return 1
-	}
-	if err := os.Setenv("LAB_CLUSTERS", "alpha bravo charlie"); err != nil {
-		return 1
-	}
-	var err error
-	if lab, err = testkit.Open(os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	// As in test/e2e: leave the lab up after a failure, or run on one that is up.
-	use := os.Getenv("FAIRLEAD_USE_LAB") != ""
-	keep := os.Getenv("FAIRLEAD_KEEP_LAB") != "" || use
-	defer func() {
-		if keep {
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		defer cancel()
-		if err := lab.Run(ctx, "down"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-	}()
-	if operatorLog, err = os.Create(lab.Path("out", "rollout-operator.log")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer operatorLog.Close() //nolint:errcheck // nothing of it is read here
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	if err := begin(ctx, use); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(testkit.Suite{
+		Target: "test-rollout", Patience: 10 * time.Minute, Begin: begin,
+		Settings: map[string]string{"LAB_CLUSTERS": strings.Join(clusters, " ")},
+	}.Run(m.Run))
 }
 
-// begin starts the lab, with every version's image on every node.
-func begin(ctx context.Context, use bool) error {
-	if !use {
-		if err := lab.Run(ctx, "down"); err != nil { // what an earlier run may have left
-			return err
-		}
+// begin brings every version's image to every node.
+func begin(ctx context.Context, l *testkit.Lab) (err error) {
+	lab = l
+	if operatorLog, err = os.Create(lab.Path("out", "rollout-operator.log")); err != nil {
+		return err
 	}
-	steps := []func(context.Context) error{
-		func(ctx context.Context) error { return lab.Run(ctx, "up") },
-		lab.LoadImages, lab.ApplyOperatorCRDs, label,
-	}
+	steps := []func(context.Context) error{lab.LoadImages, lab.ApplyOperatorCRDs, label}
 	for _, v := range []string{next, lossy, failing, broken} {
 		steps = append(steps, func(ctx context.Context) error { return lab.LoadVersion(ctx, v) })
 	}
-	for _, step := range steps {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return testkit.InTurn(ctx, steps...)
 }
 
 // label puts each Cluster into its wave.
