@@ -26,13 +26,6 @@ const (
 	soon = 30 * 24 * time.Hour
 )
 
-// uses are the API's names of what addresses are for.
-var uses = map[addressing.Use]v1alpha1.AddressUse{
-	addressing.Pods:          v1alpha1.AddressesForPods,
-	addressing.Services:      v1alpha1.AddressesForServices,
-	addressing.LoadBalancers: v1alpha1.AddressesForLoadBalancers,
-}
-
 // refuse reports a FleetPool that nothing can be given from.
 func (s *scope) refuse(fault *birth.PoolError) {
 	s.set(v1alpha1.ConditionAccepted, false, fault.Reason, fault.Error())
@@ -76,7 +69,7 @@ func (s *scope) use() (available bool, reason, message string) {
 	for _, class := range s.page.Pool.Classes {
 		for _, u := range s.page.Book.View(class.Sizes) {
 			one := v1alpha1.PoolUsage{
-				Class: class.Name, Use: uses[u.Use], Family: "IPv6", Length: int32(u.Bits),
+				Class: class.Name, Use: birth.UseName(u.Use), Family: "IPv6", Length: int32(u.Bits),
 				Total: whole(u.Total), Free: whole(u.Free), Resting: whole(math.Ceil(u.Rests)),
 			}
 			if u.IPv4 {

@@ -27,6 +27,16 @@ var uses = map[v1alpha1.AddressUse]addressing.Use{
 	v1alpha1.AddressesForLoadBalancers: addressing.LoadBalancers,
 }
 
+// UseName is the API's name of what addresses are for.
+func UseName(u addressing.Use) v1alpha1.AddressUse {
+	for name, use := range uses {
+		if use == u {
+			return name
+		}
+	}
+	return ""
+}
+
 // Pool is a FleetPool that can be given from.
 type Pool struct {
 	Namespace, Name string

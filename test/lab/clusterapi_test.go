@@ -99,12 +99,15 @@ func TestClusterAPIMakesClusters(t *testing.T) {
 		p.nodes("alpha", 2)
 	})
 	step("nodes have the Cluster's ranges, and the API server a way to them", func(t *testing.T) {
-		ranges := p.run("kubectl", "alpha", "get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDRs}")
-		for _, want := range []string{"10.64.0.0/24", "10.64.1.0/24", "fd00:64::/64", "fd00:64:0:1::/64"} {
-			if !strings.Contains(ranges, want) {
-				t.Errorf("%s is not in %s", want, ranges)
+		eventually(t, "ranges", func() error { // A node is registered a moment before it has some.
+			ranges := p.run("kubectl", "alpha", "get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDRs}")
+			for _, want := range []string{"10.64.0.0/24", "10.64.1.0/24", "fd00:64::/64", "fd00:64:0:1::/64"} {
+				if !strings.Contains(ranges, want) {
+					return fmt.Errorf("%s is not in %q", want, ranges)
+				}
 			}
-		}
+			return nil
+		})
 		eventually(t, "routes", func() error {
 			routes := p.run("exec", "alpha-cp", "--", "ip", "route")
 			if !strings.Contains(routes, "10.64.0.0/24 via 172.30.1.1") || !strings.Contains(routes, "10.64.1.0/24 via 172.30.1.1") {
