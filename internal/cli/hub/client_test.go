@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"k8s.io/client-go/rest"
@@ -16,10 +17,10 @@ import (
 // server answers each request with the next of the answers.
 func server(t *testing.T, answers ...http.HandlerFunc) *Client {
 	t.Helper()
-	i := 0
+	// Connections are served side by side.
+	var asked atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answers[min(i, len(answers)-1)](w, r)
-		i++
+		answers[min(int(asked.Add(1)), len(answers))-1](w, r)
 	}))
 	t.Cleanup(s.Close)
 	c, err := New(&rest.Config{Host: s.URL})
