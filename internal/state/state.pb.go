@@ -77,6 +77,104 @@ func (TrafficDistribution) EnumDescriptor() ([]byte, []int) {
 	return file_state_proto_rawDescGZIP(), []int{0}
 }
 
+type PolicyTier int32
+
+const (
+	PolicyTier_TIER_NAMESPACE PolicyTier = 0 // NetworkPolicy
+	PolicyTier_TIER_ADMIN     PolicyTier = 1 // ClusterNetworkPolicy: before all NetworkPolicies
+	PolicyTier_TIER_BASELINE  PolicyTier = 2 // where no NetworkPolicy isolates the pod
+)
+
+// Enum value maps for PolicyTier.
+var (
+	PolicyTier_name = map[int32]string{
+		0: "TIER_NAMESPACE",
+		1: "TIER_ADMIN",
+		2: "TIER_BASELINE",
+	}
+	PolicyTier_value = map[string]int32{
+		"TIER_NAMESPACE": 0,
+		"TIER_ADMIN":     1,
+		"TIER_BASELINE":  2,
+	}
+)
+
+func (x PolicyTier) Enum() *PolicyTier {
+	p := new(PolicyTier)
+	*p = x
+	return p
+}
+
+func (x PolicyTier) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PolicyTier) Descriptor() protoreflect.EnumDescriptor {
+	return file_state_proto_enumTypes[1].Descriptor()
+}
+
+func (PolicyTier) Type() protoreflect.EnumType {
+	return &file_state_proto_enumTypes[1]
+}
+
+func (x PolicyTier) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PolicyTier.Descriptor instead.
+func (PolicyTier) EnumDescriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{1}
+}
+
+type PolicyAction int32
+
+const (
+	PolicyAction_ACTION_ACCEPT PolicyAction = 0
+	PolicyAction_ACTION_DENY   PolicyAction = 1
+	PolicyAction_ACTION_PASS   PolicyAction = 2 // the admin tier says no more of it
+)
+
+// Enum value maps for PolicyAction.
+var (
+	PolicyAction_name = map[int32]string{
+		0: "ACTION_ACCEPT",
+		1: "ACTION_DENY",
+		2: "ACTION_PASS",
+	}
+	PolicyAction_value = map[string]int32{
+		"ACTION_ACCEPT": 0,
+		"ACTION_DENY":   1,
+		"ACTION_PASS":   2,
+	}
+)
+
+func (x PolicyAction) Enum() *PolicyAction {
+	p := new(PolicyAction)
+	*p = x
+	return p
+}
+
+func (x PolicyAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PolicyAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_state_proto_enumTypes[2].Descriptor()
+}
+
+func (PolicyAction) Type() protoreflect.EnumType {
+	return &file_state_proto_enumTypes[2]
+}
+
+func (x PolicyAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PolicyAction.Descriptor instead.
+func (PolicyAction) EnumDescriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{2}
+}
+
 // LocalNode is what an agent must know of its own node. Resource name: the
 // node's name. An agent receives its own and no other.
 type LocalNode struct {
@@ -834,6 +932,893 @@ func (x *Announcement) GetKey() []byte {
 	return nil
 }
 
+// PolicyObject is what an agent must know to enforce policies on its own node's pods. It is
+// one type, so that a change of several objects travels and is acknowledged as one. Names
+// sort such that what is referred to comes first:
+//
+//	cluster                                the PolicyScope; every agent receives it
+//	peers/<set>/<block>                    a PeerSet
+//	policy/NetworkPolicy/<ns>/<name>       a Policy
+//	policy/ClusterNetworkPolicy/<name>     a Policy
+//	subject/<ns>/<pod>                     a PolicySubject
+//
+// An agent receives the subjects of its own node, the policies that they name, and the peer
+// sets that those name.
+type PolicyObject struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Object:
+	//
+	//	*PolicyObject_Scope
+	//	*PolicyObject_Peers
+	//	*PolicyObject_Policy
+	//	*PolicyObject_Subject
+	Object        isPolicyObject_Object `protobuf_oneof:"object"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyObject) Reset() {
+	*x = PolicyObject{}
+	mi := &file_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyObject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyObject) ProtoMessage() {}
+
+func (x *PolicyObject) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyObject.ProtoReflect.Descriptor instead.
+func (*PolicyObject) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PolicyObject) GetObject() isPolicyObject_Object {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+func (x *PolicyObject) GetScope() *PolicyScope {
+	if x != nil {
+		if x, ok := x.Object.(*PolicyObject_Scope); ok {
+			return x.Scope
+		}
+	}
+	return nil
+}
+
+func (x *PolicyObject) GetPeers() *PeerSet {
+	if x != nil {
+		if x, ok := x.Object.(*PolicyObject_Peers); ok {
+			return x.Peers
+		}
+	}
+	return nil
+}
+
+func (x *PolicyObject) GetPolicy() *Policy {
+	if x != nil {
+		if x, ok := x.Object.(*PolicyObject_Policy); ok {
+			return x.Policy
+		}
+	}
+	return nil
+}
+
+func (x *PolicyObject) GetSubject() *PolicySubject {
+	if x != nil {
+		if x, ok := x.Object.(*PolicyObject_Subject); ok {
+			return x.Subject
+		}
+	}
+	return nil
+}
+
+type isPolicyObject_Object interface {
+	isPolicyObject_Object()
+}
+
+type PolicyObject_Scope struct {
+	Scope *PolicyScope `protobuf:"bytes,1,opt,name=scope,proto3,oneof"`
+}
+
+type PolicyObject_Peers struct {
+	Peers *PeerSet `protobuf:"bytes,2,opt,name=peers,proto3,oneof"`
+}
+
+type PolicyObject_Policy struct {
+	Policy *Policy `protobuf:"bytes,3,opt,name=policy,proto3,oneof"`
+}
+
+type PolicyObject_Subject struct {
+	Subject *PolicySubject `protobuf:"bytes,4,opt,name=subject,proto3,oneof"`
+}
+
+func (*PolicyObject_Scope) isPolicyObject_Object() {}
+
+func (*PolicyObject_Peers) isPolicyObject_Object() {}
+
+func (*PolicyObject_Policy) isPolicyObject_Object() {}
+
+func (*PolicyObject_Subject) isPolicyObject_Object() {}
+
+// PolicyScope says which pods an agent must hear of before it can connect them.
+type PolicyScope struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Namespaces whose pods a policy may select or name as peers, sorted. Every pod in them
+	// that is on the pod network has a subject.
+	Namespaces    []string `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyScope) Reset() {
+	*x = PolicyScope{}
+	mi := &file_state_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyScope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyScope) ProtoMessage() {}
+
+func (x *PolicyScope) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyScope.ProtoReflect.Descriptor instead.
+func (*PolicyScope) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PolicyScope) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+// PeerSet is a part of the addresses that a selector stands for at present. A set without
+// addresses has no parts.
+type PeerSet struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the set: the digest of its selector.
+	Set   string `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	Block uint32 `protobuf:"varint,2,opt,name=block,proto3" json:"block,omitempty"`
+	// Addresses of each family one after another, sorted and distinct: 4 and 16 bytes each.
+	Ipv4          []byte `protobuf:"bytes,3,opt,name=ipv4,proto3" json:"ipv4,omitempty"`
+	Ipv6          []byte `protobuf:"bytes,4,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerSet) Reset() {
+	*x = PeerSet{}
+	mi := &file_state_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerSet) ProtoMessage() {}
+
+func (x *PeerSet) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerSet.ProtoReflect.Descriptor instead.
+func (*PeerSet) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PeerSet) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *PeerSet) GetBlock() uint32 {
+	if x != nil {
+		return x.Block
+	}
+	return 0
+}
+
+func (x *PeerSet) GetIpv4() []byte {
+	if x != nil {
+		return x.Ipv4
+	}
+	return nil
+}
+
+func (x *PeerSet) GetIpv6() []byte {
+	if x != nil {
+		return x.Ipv6
+	}
+	return nil
+}
+
+// Policy is a NetworkPolicy or a ClusterNetworkPolicy.
+type Policy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for a ClusterNetworkPolicy.
+	Namespace string     `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string     `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Tier      PolicyTier `protobuf:"varint,3,opt,name=tier,proto3,enum=fairlead.state.v1.PolicyTier" json:"tier,omitempty"`
+	// Of the admin and baseline tiers: lower ones come first.
+	Priority int32 `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
+	// What a pod may receive, and send. Unset: the policy leaves that direction alone. Of a
+	// NetworkPolicy, set without rules: nothing is allowed.
+	Ingress       *PolicyRules `protobuf:"bytes,5,opt,name=ingress,proto3" json:"ingress,omitempty"`
+	Egress        *PolicyRules `protobuf:"bytes,6,opt,name=egress,proto3" json:"egress,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Policy) Reset() {
+	*x = Policy{}
+	mi := &file_state_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Policy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Policy) ProtoMessage() {}
+
+func (x *Policy) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Policy.ProtoReflect.Descriptor instead.
+func (*Policy) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Policy) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Policy) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Policy) GetTier() PolicyTier {
+	if x != nil {
+		return x.Tier
+	}
+	return PolicyTier_TIER_NAMESPACE
+}
+
+func (x *Policy) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *Policy) GetIngress() *PolicyRules {
+	if x != nil {
+		return x.Ingress
+	}
+	return nil
+}
+
+func (x *Policy) GetEgress() *PolicyRules {
+	if x != nil {
+		return x.Egress
+	}
+	return nil
+}
+
+type PolicyRules struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*PolicyRule          `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyRules) Reset() {
+	*x = PolicyRules{}
+	mi := &file_state_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyRules) ProtoMessage() {}
+
+func (x *PolicyRules) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyRules.ProtoReflect.Descriptor instead.
+func (*PolicyRules) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PolicyRules) GetRules() []*PolicyRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// PolicyRule applies to a connection when both its peer and its port match.
+type PolicyRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its place in the object, from 0; several rules may stand for one of the object.
+	Place uint32 `protobuf:"varint,1,opt,name=place,proto3" json:"place,omitempty"`
+	// The object's name for it; empty: none.
+	Name   string       `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Action PolicyAction `protobuf:"varint,3,opt,name=action,proto3,enum=fairlead.state.v1.PolicyAction" json:"action,omitempty"`
+	// Whoever the peer is; else it must be in one of the sets or networks.
+	AnyPeer  bool             `protobuf:"varint,4,opt,name=any_peer,json=anyPeer,proto3" json:"any_peer,omitempty"`
+	PeerSets []string         `protobuf:"bytes,5,rep,name=peer_sets,json=peerSets,proto3" json:"peer_sets,omitempty"`
+	Networks []*PolicyNetwork `protobuf:"bytes,6,rep,name=networks,proto3" json:"networks,omitempty"`
+	// Whatever protocol and port; else one of the ports must match.
+	AnyPort       bool          `protobuf:"varint,7,opt,name=any_port,json=anyPort,proto3" json:"any_port,omitempty"`
+	Ports         []*PolicyPort `protobuf:"bytes,8,rep,name=ports,proto3" json:"ports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyRule) Reset() {
+	*x = PolicyRule{}
+	mi := &file_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyRule) ProtoMessage() {}
+
+func (x *PolicyRule) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyRule.ProtoReflect.Descriptor instead.
+func (*PolicyRule) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PolicyRule) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+func (x *PolicyRule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PolicyRule) GetAction() PolicyAction {
+	if x != nil {
+		return x.Action
+	}
+	return PolicyAction_ACTION_ACCEPT
+}
+
+func (x *PolicyRule) GetAnyPeer() bool {
+	if x != nil {
+		return x.AnyPeer
+	}
+	return false
+}
+
+func (x *PolicyRule) GetPeerSets() []string {
+	if x != nil {
+		return x.PeerSets
+	}
+	return nil
+}
+
+func (x *PolicyRule) GetNetworks() []*PolicyNetwork {
+	if x != nil {
+		return x.Networks
+	}
+	return nil
+}
+
+func (x *PolicyRule) GetAnyPort() bool {
+	if x != nil {
+		return x.AnyPort
+	}
+	return false
+}
+
+func (x *PolicyRule) GetPorts() []*PolicyPort {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+// PolicyNetwork is a range of addresses, less others.
+type PolicyNetwork struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 4 or 16 bytes, bits behind the prefix are 0.
+	Address       []byte           `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Bits          uint32           `protobuf:"varint,2,opt,name=bits,proto3" json:"bits,omitempty"`
+	Except        []*PolicyNetwork `protobuf:"bytes,3,rep,name=except,proto3" json:"except,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyNetwork) Reset() {
+	*x = PolicyNetwork{}
+	mi := &file_state_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyNetwork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyNetwork) ProtoMessage() {}
+
+func (x *PolicyNetwork) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyNetwork.ProtoReflect.Descriptor instead.
+func (*PolicyNetwork) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PolicyNetwork) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *PolicyNetwork) GetBits() uint32 {
+	if x != nil {
+		return x.Bits
+	}
+	return 0
+}
+
+func (x *PolicyNetwork) GetExcept() []*PolicyNetwork {
+	if x != nil {
+		return x.Except
+	}
+	return nil
+}
+
+// PolicyPort are ports of a connection's destination.
+type PolicyPort struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// IANA number: 6, 17 or 132; 0 with a name: whatever the port of that name has.
+	Protocol uint32 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// From first to last; both 0: all.
+	First uint32 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Last  uint32 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	// Of rules for what a pod receives: the pod's port of this name, instead of numbers.
+	Name          string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyPort) Reset() {
+	*x = PolicyPort{}
+	mi := &file_state_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyPort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyPort) ProtoMessage() {}
+
+func (x *PolicyPort) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyPort.ProtoReflect.Descriptor instead.
+func (*PolicyPort) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PolicyPort) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *PolicyPort) GetFirst() uint32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *PolicyPort) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *PolicyPort) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// PolicySubject is a pod of the subscribing agent's node, as policies see it.
+type PolicySubject struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Uid       string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	// Resource names of the policies that select it, sorted.
+	Policies []string     `protobuf:"bytes,4,rep,name=policies,proto3" json:"policies,omitempty"`
+	Ports    []*NamedPort `protobuf:"bytes,5,rep,name=ports,proto3" json:"ports,omitempty"`
+	// Policies on some node name it as a peer: whoever gives it addresses registers them.
+	Peer          bool `protobuf:"varint,6,opt,name=peer,proto3" json:"peer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicySubject) Reset() {
+	*x = PolicySubject{}
+	mi := &file_state_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicySubject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicySubject) ProtoMessage() {}
+
+func (x *PolicySubject) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicySubject.ProtoReflect.Descriptor instead.
+func (*PolicySubject) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PolicySubject) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *PolicySubject) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PolicySubject) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *PolicySubject) GetPolicies() []string {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+func (x *PolicySubject) GetPorts() []*NamedPort {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *PolicySubject) GetPeer() bool {
+	if x != nil {
+		return x.Peer
+	}
+	return false
+}
+
+type NamedPort struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Protocol      uint32                 `protobuf:"varint,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Port          uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamedPort) Reset() {
+	*x = NamedPort{}
+	mi := &file_state_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamedPort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamedPort) ProtoMessage() {}
+
+func (x *NamedPort) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamedPort.ProtoReflect.Descriptor instead.
+func (*NamedPort) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *NamedPort) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NamedPort) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *NamedPort) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+type RegisterRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Uid       string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	// 4 or 16 bytes.
+	Addresses [][]byte `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// How long the answer may wait, at most 10,000.
+	WaitMilliseconds uint32 `protobuf:"varint,5,opt,name=wait_milliseconds,json=waitMilliseconds,proto3" json:"wait_milliseconds,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *RegisterRequest) Reset() {
+	*x = RegisterRequest{}
+	mi := &file_state_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterRequest) ProtoMessage() {}
+
+func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
+func (*RegisterRequest) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RegisterRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RegisterRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RegisterRequest) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *RegisterRequest) GetAddresses() [][]byte {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *RegisterRequest) GetWaitMilliseconds() uint32 {
+	if x != nil {
+		return x.WaitMilliseconds
+	}
+	return 0
+}
+
+type RegisterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Agents that have not acknowledged yet; 0: the addresses are in force everywhere.
+	Waiting       uint32 `protobuf:"varint,1,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterResponse) Reset() {
+	*x = RegisterResponse{}
+	mi := &file_state_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterResponse) ProtoMessage() {}
+
+func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_state_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterResponse.ProtoReflect.Descriptor instead.
+func (*RegisterResponse) Descriptor() ([]byte, []int) {
+	return file_state_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RegisterResponse) GetWaiting() uint32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
 type EnrollRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A projected ServiceAccount token with audience "fairlead-controller".
@@ -846,7 +1831,7 @@ type EnrollRequest struct {
 
 func (x *EnrollRequest) Reset() {
 	*x = EnrollRequest{}
-	mi := &file_state_proto_msgTypes[9]
+	mi := &file_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +1843,7 @@ func (x *EnrollRequest) String() string {
 func (*EnrollRequest) ProtoMessage() {}
 
 func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_state_proto_msgTypes[9]
+	mi := &file_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +1856,7 @@ func (x *EnrollRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollRequest.ProtoReflect.Descriptor instead.
 func (*EnrollRequest) Descriptor() ([]byte, []int) {
-	return file_state_proto_rawDescGZIP(), []int{9}
+	return file_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EnrollRequest) GetToken() string {
@@ -898,7 +1883,7 @@ type EnrollResponse struct {
 
 func (x *EnrollResponse) Reset() {
 	*x = EnrollResponse{}
-	mi := &file_state_proto_msgTypes[10]
+	mi := &file_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1895,7 @@ func (x *EnrollResponse) String() string {
 func (*EnrollResponse) ProtoMessage() {}
 
 func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_state_proto_msgTypes[10]
+	mi := &file_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1908,7 @@ func (x *EnrollResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollResponse.ProtoReflect.Descriptor instead.
 func (*EnrollResponse) Descriptor() ([]byte, []int) {
-	return file_state_proto_rawDescGZIP(), []int{10}
+	return file_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EnrollResponse) GetChain() [][]byte {
@@ -1001,7 +1986,70 @@ const file_state_proto_rawDesc = "" +
 	"\n" +
 	"interfaces\x18\x03 \x03(\tR\n" +
 	"interfaces\x12\x10\n" +
-	"\x03key\x18\x04 \x01(\fR\x03key\"7\n" +
+	"\x03key\x18\x04 \x01(\fR\x03key\"\xf7\x01\n" +
+	"\fPolicyObject\x126\n" +
+	"\x05scope\x18\x01 \x01(\v2\x1e.fairlead.state.v1.PolicyScopeH\x00R\x05scope\x122\n" +
+	"\x05peers\x18\x02 \x01(\v2\x1a.fairlead.state.v1.PeerSetH\x00R\x05peers\x123\n" +
+	"\x06policy\x18\x03 \x01(\v2\x19.fairlead.state.v1.PolicyH\x00R\x06policy\x12<\n" +
+	"\asubject\x18\x04 \x01(\v2 .fairlead.state.v1.PolicySubjectH\x00R\asubjectB\b\n" +
+	"\x06object\"-\n" +
+	"\vPolicyScope\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\x01 \x03(\tR\n" +
+	"namespaces\"Y\n" +
+	"\aPeerSet\x12\x10\n" +
+	"\x03set\x18\x01 \x01(\tR\x03set\x12\x14\n" +
+	"\x05block\x18\x02 \x01(\rR\x05block\x12\x12\n" +
+	"\x04ipv4\x18\x03 \x01(\fR\x04ipv4\x12\x12\n" +
+	"\x04ipv6\x18\x04 \x01(\fR\x04ipv6\"\xfb\x01\n" +
+	"\x06Policy\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x121\n" +
+	"\x04tier\x18\x03 \x01(\x0e2\x1d.fairlead.state.v1.PolicyTierR\x04tier\x12\x1a\n" +
+	"\bpriority\x18\x04 \x01(\x05R\bpriority\x128\n" +
+	"\aingress\x18\x05 \x01(\v2\x1e.fairlead.state.v1.PolicyRulesR\aingress\x126\n" +
+	"\x06egress\x18\x06 \x01(\v2\x1e.fairlead.state.v1.PolicyRulesR\x06egress\"B\n" +
+	"\vPolicyRules\x123\n" +
+	"\x05rules\x18\x01 \x03(\v2\x1d.fairlead.state.v1.PolicyRuleR\x05rules\"\xb5\x02\n" +
+	"\n" +
+	"PolicyRule\x12\x14\n" +
+	"\x05place\x18\x01 \x01(\rR\x05place\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x127\n" +
+	"\x06action\x18\x03 \x01(\x0e2\x1f.fairlead.state.v1.PolicyActionR\x06action\x12\x19\n" +
+	"\bany_peer\x18\x04 \x01(\bR\aanyPeer\x12\x1b\n" +
+	"\tpeer_sets\x18\x05 \x03(\tR\bpeerSets\x12<\n" +
+	"\bnetworks\x18\x06 \x03(\v2 .fairlead.state.v1.PolicyNetworkR\bnetworks\x12\x19\n" +
+	"\bany_port\x18\a \x01(\bR\aanyPort\x123\n" +
+	"\x05ports\x18\b \x03(\v2\x1d.fairlead.state.v1.PolicyPortR\x05ports\"w\n" +
+	"\rPolicyNetwork\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
+	"\x04bits\x18\x02 \x01(\rR\x04bits\x128\n" +
+	"\x06except\x18\x03 \x03(\v2 .fairlead.state.v1.PolicyNetworkR\x06except\"f\n" +
+	"\n" +
+	"PolicyPort\x12\x1a\n" +
+	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\rR\x05first\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\rR\x04last\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"\xb7\x01\n" +
+	"\rPolicySubject\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x1a\n" +
+	"\bpolicies\x18\x04 \x03(\tR\bpolicies\x122\n" +
+	"\x05ports\x18\x05 \x03(\v2\x1c.fairlead.state.v1.NamedPortR\x05ports\x12\x12\n" +
+	"\x04peer\x18\x06 \x01(\bR\x04peer\"O\n" +
+	"\tNamedPort\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\xa0\x01\n" +
+	"\x0fRegisterRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\fR\taddresses\x12+\n" +
+	"\x11wait_milliseconds\x18\x05 \x01(\rR\x10waitMilliseconds\",\n" +
+	"\x10RegisterResponse\x12\x18\n" +
+	"\awaiting\x18\x01 \x01(\rR\awaiting\"7\n" +
 	"\rEnrollRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
 	"\x03csr\x18\x02 \x01(\fR\x03csr\"&\n" +
@@ -1010,7 +2058,19 @@ const file_state_proto_rawDesc = "" +
 	"\x13TrafficDistribution\x12\x14\n" +
 	"\x10DISTRIBUTION_ANY\x10\x00\x12\x1a\n" +
 	"\x16DISTRIBUTION_SAME_ZONE\x10\x01\x12\x1a\n" +
-	"\x16DISTRIBUTION_SAME_NODE\x10\x022[\n" +
+	"\x16DISTRIBUTION_SAME_NODE\x10\x02*C\n" +
+	"\n" +
+	"PolicyTier\x12\x12\n" +
+	"\x0eTIER_NAMESPACE\x10\x00\x12\x0e\n" +
+	"\n" +
+	"TIER_ADMIN\x10\x01\x12\x11\n" +
+	"\rTIER_BASELINE\x10\x02*C\n" +
+	"\fPolicyAction\x12\x11\n" +
+	"\rACTION_ACCEPT\x10\x00\x12\x0f\n" +
+	"\vACTION_DENY\x10\x01\x12\x0f\n" +
+	"\vACTION_PASS\x10\x022c\n" +
+	"\fPodAddresses\x12S\n" +
+	"\bRegister\x12\".fairlead.state.v1.RegisterRequest\x1a#.fairlead.state.v1.RegisterResponse2[\n" +
 	"\n" +
 	"Enrollment\x12M\n" +
 	"\x06Enroll\x12 .fairlead.state.v1.EnrollRequest\x1a!.fairlead.state.v1.EnrollResponseB6Z4github.com/fairlead-io/fairlead/internal/state;stateb\x06proto3"
@@ -1027,34 +2087,63 @@ func file_state_proto_rawDescGZIP() []byte {
 	return file_state_proto_rawDescData
 }
 
-var file_state_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_state_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_state_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_state_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_state_proto_goTypes = []any{
 	(TrafficDistribution)(0), // 0: fairlead.state.v1.TrafficDistribution
-	(*LocalNode)(nil),        // 1: fairlead.state.v1.LocalNode
-	(*PeerNode)(nil),         // 2: fairlead.state.v1.PeerNode
-	(*Endpoint)(nil),         // 3: fairlead.state.v1.Endpoint
-	(*Service)(nil),          // 4: fairlead.state.v1.Service
-	(*ServicePort)(nil),      // 5: fairlead.state.v1.ServicePort
-	(*ServiceEndpoints)(nil), // 6: fairlead.state.v1.ServiceEndpoints
-	(*EndpointPort)(nil),     // 7: fairlead.state.v1.EndpointPort
-	(*ServiceEndpoint)(nil),  // 8: fairlead.state.v1.ServiceEndpoint
-	(*Announcement)(nil),     // 9: fairlead.state.v1.Announcement
-	(*EnrollRequest)(nil),    // 10: fairlead.state.v1.EnrollRequest
-	(*EnrollResponse)(nil),   // 11: fairlead.state.v1.EnrollResponse
+	(PolicyTier)(0),          // 1: fairlead.state.v1.PolicyTier
+	(PolicyAction)(0),        // 2: fairlead.state.v1.PolicyAction
+	(*LocalNode)(nil),        // 3: fairlead.state.v1.LocalNode
+	(*PeerNode)(nil),         // 4: fairlead.state.v1.PeerNode
+	(*Endpoint)(nil),         // 5: fairlead.state.v1.Endpoint
+	(*Service)(nil),          // 6: fairlead.state.v1.Service
+	(*ServicePort)(nil),      // 7: fairlead.state.v1.ServicePort
+	(*ServiceEndpoints)(nil), // 8: fairlead.state.v1.ServiceEndpoints
+	(*EndpointPort)(nil),     // 9: fairlead.state.v1.EndpointPort
+	(*ServiceEndpoint)(nil),  // 10: fairlead.state.v1.ServiceEndpoint
+	(*Announcement)(nil),     // 11: fairlead.state.v1.Announcement
+	(*PolicyObject)(nil),     // 12: fairlead.state.v1.PolicyObject
+	(*PolicyScope)(nil),      // 13: fairlead.state.v1.PolicyScope
+	(*PeerSet)(nil),          // 14: fairlead.state.v1.PeerSet
+	(*Policy)(nil),           // 15: fairlead.state.v1.Policy
+	(*PolicyRules)(nil),      // 16: fairlead.state.v1.PolicyRules
+	(*PolicyRule)(nil),       // 17: fairlead.state.v1.PolicyRule
+	(*PolicyNetwork)(nil),    // 18: fairlead.state.v1.PolicyNetwork
+	(*PolicyPort)(nil),       // 19: fairlead.state.v1.PolicyPort
+	(*PolicySubject)(nil),    // 20: fairlead.state.v1.PolicySubject
+	(*NamedPort)(nil),        // 21: fairlead.state.v1.NamedPort
+	(*RegisterRequest)(nil),  // 22: fairlead.state.v1.RegisterRequest
+	(*RegisterResponse)(nil), // 23: fairlead.state.v1.RegisterResponse
+	(*EnrollRequest)(nil),    // 24: fairlead.state.v1.EnrollRequest
+	(*EnrollResponse)(nil),   // 25: fairlead.state.v1.EnrollResponse
 }
 var file_state_proto_depIdxs = []int32{
-	5,  // 0: fairlead.state.v1.Service.ports:type_name -> fairlead.state.v1.ServicePort
+	7,  // 0: fairlead.state.v1.Service.ports:type_name -> fairlead.state.v1.ServicePort
 	0,  // 1: fairlead.state.v1.Service.distribution:type_name -> fairlead.state.v1.TrafficDistribution
-	7,  // 2: fairlead.state.v1.ServiceEndpoints.ports:type_name -> fairlead.state.v1.EndpointPort
-	8,  // 3: fairlead.state.v1.ServiceEndpoints.endpoints:type_name -> fairlead.state.v1.ServiceEndpoint
-	10, // 4: fairlead.state.v1.Enrollment.Enroll:input_type -> fairlead.state.v1.EnrollRequest
-	11, // 5: fairlead.state.v1.Enrollment.Enroll:output_type -> fairlead.state.v1.EnrollResponse
-	5,  // [5:6] is the sub-list for method output_type
-	4,  // [4:5] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	9,  // 2: fairlead.state.v1.ServiceEndpoints.ports:type_name -> fairlead.state.v1.EndpointPort
+	10, // 3: fairlead.state.v1.ServiceEndpoints.endpoints:type_name -> fairlead.state.v1.ServiceEndpoint
+	13, // 4: fairlead.state.v1.PolicyObject.scope:type_name -> fairlead.state.v1.PolicyScope
+	14, // 5: fairlead.state.v1.PolicyObject.peers:type_name -> fairlead.state.v1.PeerSet
+	15, // 6: fairlead.state.v1.PolicyObject.policy:type_name -> fairlead.state.v1.Policy
+	20, // 7: fairlead.state.v1.PolicyObject.subject:type_name -> fairlead.state.v1.PolicySubject
+	1,  // 8: fairlead.state.v1.Policy.tier:type_name -> fairlead.state.v1.PolicyTier
+	16, // 9: fairlead.state.v1.Policy.ingress:type_name -> fairlead.state.v1.PolicyRules
+	16, // 10: fairlead.state.v1.Policy.egress:type_name -> fairlead.state.v1.PolicyRules
+	17, // 11: fairlead.state.v1.PolicyRules.rules:type_name -> fairlead.state.v1.PolicyRule
+	2,  // 12: fairlead.state.v1.PolicyRule.action:type_name -> fairlead.state.v1.PolicyAction
+	18, // 13: fairlead.state.v1.PolicyRule.networks:type_name -> fairlead.state.v1.PolicyNetwork
+	19, // 14: fairlead.state.v1.PolicyRule.ports:type_name -> fairlead.state.v1.PolicyPort
+	18, // 15: fairlead.state.v1.PolicyNetwork.except:type_name -> fairlead.state.v1.PolicyNetwork
+	21, // 16: fairlead.state.v1.PolicySubject.ports:type_name -> fairlead.state.v1.NamedPort
+	22, // 17: fairlead.state.v1.PodAddresses.Register:input_type -> fairlead.state.v1.RegisterRequest
+	24, // 18: fairlead.state.v1.Enrollment.Enroll:input_type -> fairlead.state.v1.EnrollRequest
+	23, // 19: fairlead.state.v1.PodAddresses.Register:output_type -> fairlead.state.v1.RegisterResponse
+	25, // 20: fairlead.state.v1.Enrollment.Enroll:output_type -> fairlead.state.v1.EnrollResponse
+	19, // [19:21] is the sub-list for method output_type
+	17, // [17:19] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_state_proto_init() }
@@ -1062,15 +2151,21 @@ func file_state_proto_init() {
 	if File_state_proto != nil {
 		return
 	}
+	file_state_proto_msgTypes[9].OneofWrappers = []any{
+		(*PolicyObject_Scope)(nil),
+		(*PolicyObject_Peers)(nil),
+		(*PolicyObject_Policy)(nil),
+		(*PolicyObject_Subject)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_state_proto_rawDesc), len(file_state_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   11,
+			NumEnums:      3,
+			NumMessages:   23,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_state_proto_goTypes,
 		DependencyIndexes: file_state_proto_depIdxs,

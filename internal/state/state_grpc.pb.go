@@ -26,6 +26,120 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	PodAddresses_Register_FullMethodName = "/fairlead.state.v1.PodAddresses/Register"
+)
+
+// PodAddressesClient is the client API for PodAddresses service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// PodAddresses takes what an agent knows of its pods before the API server does.
+type PodAddressesClient interface {
+	// Register has a pod's addresses join the peer sets that name it, and answers when every
+	// interested agent of this replica has acknowledged them, or the wait is over. It returns
+	// PERMISSION_DENIED for a pod that is not bound to the calling node, UNAVAILABLE while the
+	// controller does not know the cluster's state.
+	Register(ctx context.Context, in *RegisterRequest, opts ...grpc.CallOption) (*RegisterResponse, error)
+}
+
+type podAddressesClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewPodAddressesClient(cc grpc.ClientConnInterface) PodAddressesClient {
+	return &podAddressesClient{cc}
+}
+
+func (c *podAddressesClient) Register(ctx context.Context, in *RegisterRequest, opts ...grpc.CallOption) (*RegisterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RegisterResponse)
+	err := c.cc.Invoke(ctx, PodAddresses_Register_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// PodAddressesServer is the server API for PodAddresses service.
+// All implementations must embed UnimplementedPodAddressesServer
+// for forward compatibility.
+//
+// PodAddresses takes what an agent knows of its pods before the API server does.
+type PodAddressesServer interface {
+	// Register has a pod's addresses join the peer sets that name it, and answers when every
+	// interested agent of this replica has acknowledged them, or the wait is over. It returns
+	// PERMISSION_DENIED for a pod that is not bound to the calling node, UNAVAILABLE while the
+	// controller does not know the cluster's state.
+	Register(context.Context, *RegisterRequest) (*RegisterResponse, error)
+	mustEmbedUnimplementedPodAddressesServer()
+}
+
+// UnimplementedPodAddressesServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedPodAddressesServer struct{}
+
+func (UnimplementedPodAddressesServer) Register(context.Context, *RegisterRequest) (*RegisterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Register not implemented")
+}
+func (UnimplementedPodAddressesServer) mustEmbedUnimplementedPodAddressesServer() {}
+func (UnimplementedPodAddressesServer) testEmbeddedByValue()                      {}
+
+// UnsafePodAddressesServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to PodAddressesServer will
+// result in compilation errors.
+type UnsafePodAddressesServer interface {
+	mustEmbedUnimplementedPodAddressesServer()
+}
+
+func RegisterPodAddressesServer(s grpc.ServiceRegistrar, srv PodAddressesServer) {
+	// If the following call panics, it indicates UnimplementedPodAddressesServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&PodAddresses_ServiceDesc, srv)
+}
+
+func _PodAddresses_Register_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RegisterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PodAddressesServer).Register(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PodAddresses_Register_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PodAddressesServer).Register(ctx, req.(*RegisterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// PodAddresses_ServiceDesc is the grpc.ServiceDesc for PodAddresses service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var PodAddresses_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "fairlead.state.v1.PodAddresses",
+	HandlerType: (*PodAddressesServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Register",
+			Handler:    _PodAddresses_Register_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "state.proto",
+}
+
+const (
 	Enrollment_Enroll_FullMethodName = "/fairlead.state.v1.Enrollment/Enroll"
 )
 

@@ -19,6 +19,8 @@ const (
 	ServiceEndpointsType = "type.googleapis.com/fairlead.state.v1.ServiceEndpoints"
 
 	AnnouncementType = "type.googleapis.com/fairlead.state.v1.Announcement"
+
+	PolicyType = "type.googleapis.com/fairlead.state.v1.PolicyObject"
 )
 
 // AgentTypes are the types that every agent subscribes to, in the order in which
