@@ -359,7 +359,8 @@ __noinline __u32 find_verdict(struct course *c)
 	verdict = one->verdict;
 	epoch = one->epoch;
 	idle = c->now - one->seen;
-	if (idle > (__s32)life(one))
+	/* as find_path, which does not ask for more in a hurry */
+	if (idle > LIFE_UDP_ANSWERED && idle > (__s32)life(one))
 		return 0;
 	barrier();
 	if ((sequence & 1) || READ_ONCE(one->sequence) != sequence || !same_flow(&one->flow, &c->packet.flow))

@@ -142,11 +142,12 @@ static __always_inline int has_answers(const struct packet *p)
  * opens a connection. */
 static __always_inline __u8 tcp_flags_of(struct __sk_buff *skb, const struct packet *p)
 {
-	__u8 flags = TCP_SYN;
+	__u8 flags;
 
 	if (p->protocol != IPPROTO_TCP || !(p->flags & PACKET_FLOW) || (p->flags & PACKET_ICMP_ERROR))
 		return 0;
-	bpf_skb_load_bytes(skb, p->transport + 13, &flags, sizeof(flags));
+	if (bpf_skb_load_bytes(skb, p->transport + 13, &flags, sizeof(flags)) < 0)
+		return TCP_SYN;
 	return flags;
 }
 
