@@ -172,7 +172,7 @@ func (d *differential) place(m *met) {
 			m.Ifindex = pickOf(d, n.space.pods).index
 		}
 	case bpf.HookToPod:
-		m.Ingress = pickOf(d, []uint32{0, n.space.pods[1].index, n.space.uplink.index})
+		m.Ingress = pickOf(d, []uint32{0, n.space.pods[0].index, n.space.pods[1].index, n.space.uplink.index})
 	case bpf.HookFromOverlay:
 		m.Key, m.VNI, m.Sender = true, n.shape.VNI, d.senderOf(m.Bytes)
 		switch d.r.IntN(40) {

@@ -22,7 +22,8 @@ int to_pod(struct __sk_buff *skb)
 	if (cfg_services && answer_back(skb))
 		return pass(skb, HOOK_TO_POD, REASON_SERVICE_REPLY);
 	note_via_stack(&w->packet);
-	action = police(skb, !skb->ingress_ifindex);
+	/* What comes back by the device that it came in by is our own answer to the pod. */
+	action = police(skb, !skb->ingress_ifindex || skb->ingress_ifindex == skb->ifindex);
 	if (action != UNDECIDED)
 		return action;
 	return pass(skb, HOOK_TO_POD, REASON_DELIVERED);

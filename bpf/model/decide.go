@@ -215,7 +215,7 @@ func (w *World) toPod(m Meeting, p []byte, now uint32) Outcome {
 	}
 	noted := w.note(x)
 	out := pass(p, bpf.ReasonDelivered)
-	if why, ok := w.police(x, m.Ingress == 0, now); !ok {
+	if why, ok := w.police(x, m.Ingress == 0 || m.Ingress == m.Ifindex, now); !ok {
 		out = drop(p, why)
 	}
 	out.Noted = noted

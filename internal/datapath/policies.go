@@ -22,6 +22,8 @@ type policyTable struct {
 
 	keys map[PortTableID]map[bpf.PortKey]bpf.Verdict // of the tables of ports
 	pods map[netip.Addr]PodPolicy
+	// stale are addresses whose row has not followed yet.
+	stale map[netip.Addr]bool
 	// known: all there is was told, so that rows of an earlier run may go.
 	known bool
 
@@ -38,7 +40,7 @@ func openPolicies(maps *load.Maps) (*policyTable, error) {
 		classes:  table.New("classes", classRows{maps.Classes}),
 		policies: table.New("policies", tableRows{maps.Policies}),
 		ports:    table.New("ports", portRows{maps.Ports}),
-		keys:     map[PortTableID]map[bpf.PortKey]bpf.Verdict{}, pods: map[netip.Addr]PodPolicy{},
+		keys:     map[PortTableID]map[bpf.PortKey]bpf.Verdict{}, pods: map[netip.Addr]PodPolicy{}, stale: map[netip.Addr]bool{},
 		goneTables: map[PortTableID]bool{}, gonePolicies: map[RulesetClass]bool{}, goneClasses: map[netip.Prefix]bool{},
 	}
 	err := errors.Join(t.classes.Resync(), t.policies.Resync(), t.ports.Resync())
@@ -72,13 +74,19 @@ func (d *Datapath) UpdatePolicies(ctx context.Context, u PolicyUpdate) error {
 			return errors.New("policies: this node enforces none (option Policies)")
 		}
 		d.policies.take(u)
+		if u.Complete {
+			for _, ep := range d.live {
+				d.policies.setStale(ep.Addresses...)
+			}
+		}
 		if err := d.policies.write(); err != nil {
 			return err
 		}
 		before := d.rowChanges()
-		for _, a := range d.addressesToSet(u) {
+		for a := range d.policies.stale {
 			d.setEndpointRow(a)
 		}
+		clear(d.policies.stale)
 		if err := d.endpoints.Sync(); err != nil {
 			return err
 		}
@@ -90,21 +98,6 @@ func (d *Datapath) UpdatePolicies(ctx context.Context, u PolicyUpdate) error {
 		}
 		return errors.Join(d.policies.clear(), d.takeOver())
 	})
-}
-
-// addressesToSet are those of endpoints whose row an update may change.
-func (d *Datapath) addressesToSet(u PolicyUpdate) []netip.Addr {
-	var all []netip.Addr
-	if u.Complete {
-		for _, ep := range d.live {
-			all = append(all, ep.Addresses...)
-		}
-		return all
-	}
-	for a := range u.Pods {
-		all = append(all, a)
-	}
-	return append(all, u.GonePods...)
 }
 
 // setEndpointRow gives the row of an endpoint, if there is one, the policies of its pod.
@@ -153,21 +146,47 @@ func (t *policyTable) take(u PolicyUpdate) {
 	}
 	for a, p := range u.Pods {
 		t.pods[a] = p
+		t.setStale(a)
 	}
+	t.takeGone(u)
+	for _, a := range u.GonePods {
+		delete(t.pods, a)
+		t.setStale(a)
+	}
+	t.narrower = t.narrower || u.Narrower || u.Complete
+	t.known = t.known || u.Complete
+}
+
+func (t *policyTable) setStale(all ...netip.Addr) {
+	for _, a := range all {
+		t.stale[a] = true
+	}
+}
+
+// takeGone notes what goes at last. What there was no room for until now goes at once: it would
+// be in the way of what is left.
+func (t *policyTable) takeGone(u PolicyUpdate) {
 	for _, id := range u.GonePortTables {
 		t.goneTables[id] = true
 	}
 	for _, k := range u.GoneTables {
 		t.gonePolicies[k] = true
+		if _, now := u.Tables[k]; !now {
+			unsetUnlessRealised(t.policies, k)
+		}
 	}
 	for _, p := range u.GoneClasses {
 		t.goneClasses[p] = true
+		if _, now := u.Classes[p]; !now {
+			unsetUnlessRealised(t.classes, p)
+		}
 	}
-	for _, a := range u.GonePods {
-		delete(t.pods, a)
+}
+
+func unsetUnlessRealised[K, V comparable](t *table.Table[K, V], k K) {
+	if _, ok := t.Realised(k); !ok {
+		t.Unset(k)
 	}
-	t.narrower = t.narrower || u.Narrower || u.Complete
-	t.known = t.known || u.Complete
 }
 
 // forgetOthers has everything go that a complete update does not have.
