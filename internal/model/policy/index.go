@@ -56,8 +56,11 @@ func (x *Index) SetPod(p Pod) {
 		m = &member{namespace: p.Namespace, name: p.Name, uid: p.UID, node: p.Node, hash: hash(p.Namespace, p.Name)}
 		n.members[p.Name] = m
 	}
-	x.touch(m)
 	ports := distinct(p.Ports)
+	if m.given != "" && maps.Equal(m.labels, p.Labels) && slices.Equal(m.ports, ports) && slices.Equal(m.reported, p.Addresses) {
+		return // nothing that policies can see
+	}
+	x.touch(m)
 	if !slices.Equal(m.ports, ports) {
 		x.leaveByPort(m)
 	}
@@ -293,4 +296,12 @@ func (x *Index) encoded(r state.Resource, err error) state.Resource {
 		x.broken = err
 	}
 	return r
+}
+
+// Nodes is how many nodes hold a policy, by its resource name.
+func (x *Index) Nodes(resource string) int {
+	if p := x.policies[resource]; p != nil {
+		return len(p.nodes)
+	}
+	return 0
 }
