@@ -88,7 +88,7 @@ func New(seed []byte) *Engine {
 // Set takes over an object. An error names what is wrong with it; what was known of it before
 // stays.
 func (e *Engine) Set(name string, m *state.PolicyObject) error {
-	if want := Name(m); want != name || name == "" {
+	if want := state.PolicyName(m); want != name || name == "" {
 		return fmt.Errorf("policy object %q: the message is of %q; is the controller of another release?", name, want)
 	}
 	switch o := m.GetObject().(type) {
@@ -112,7 +112,7 @@ func (e *Engine) Set(name string, m *state.PolicyObject) error {
 func (e *Engine) Remove(name string) {
 	kind, rest, _ := strings.Cut(name, "/")
 	switch kind {
-	case scopeName:
+	case state.PolicyScopeName:
 		e.scoped = false // those that were in it are treated so
 	case "peers":
 		if at := strings.LastIndexByte(rest, '/'); at >= 0 {

@@ -31,7 +31,7 @@ func newNode(t *testing.T) *node {
 
 func (n *node) set(m *state.PolicyObject) {
 	n.t.Helper()
-	if err := n.e.Set(policy.Name(m), m); err != nil {
+	if err := n.e.Set(state.PolicyName(m), m); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -216,7 +216,7 @@ func TestWhatIsWrongIsRefusedAndNamed(t *testing.T) {
 			n.set(networkPolicy("p", from("a")))
 			n.set(block("a", 0, "10.1.0.9"))
 			n.set(subjectOf("policy/NetworkPolicy/shop/p"))
-			if err := n.e.Set(policy.Name(c.m), c.m); err == nil || !strings.Contains(err.Error(), c.want) {
+			if err := n.e.Set(state.PolicyName(c.m), c.m); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("the error is %v, want %q in it", err, c.want)
 			}
 			n.settle()
@@ -333,11 +333,11 @@ func FuzzObject(f *testing.F) {
 		n := newNode(t)
 		n.pod()
 		n.set(subjectOf("policy/NetworkPolicy/shop/p", "policy/ClusterNetworkPolicy/c"))
-		_ = n.e.Set(policy.Name(m), m) // refused or not
+		_ = n.e.Set(state.PolicyName(m), m) // refused or not
 		for range 3 {
 			checkForm(t, n.e.Take())
 		}
-		n.e.Remove(policy.Name(m))
+		n.e.Remove(state.PolicyName(m))
 		n.e.Take()
 	})
 }

@@ -89,9 +89,9 @@ func (w *world) tier(list []*state.Policy, s *state.PolicySubject, peer netip.Ad
 			if !w.matchesPeer(r, peer) || !matchesPort(r, s, protocol, port) {
 				continue
 			}
-			kind, direction := policy.KindClusterNetworkPolicy, "ingress"
+			kind, direction := state.KindClusterNetworkPolicy, "ingress"
 			if p.GetTier() == state.PolicyTier_TIER_NAMESPACE {
-				kind = policy.KindNetworkPolicy
+				kind = state.KindNetworkPolicy
 			}
 			if d == datapath.Egress {
 				direction = "egress"

@@ -76,9 +76,9 @@ var tierNames = map[state.PolicyTier]string{
 
 // parsePolicy reads a policy. Its causes are taken into use; on an error none is.
 func (e *Engine) parsePolicy(resource string, m *state.Policy) (*policy, error) {
-	p := &policy{resource: resource, kind: KindClusterNetworkPolicy, namespace: m.GetNamespace(), name: m.GetName(), tier: m.GetTier(), priority: m.GetPriority()}
+	p := &policy{resource: resource, kind: state.KindClusterNetworkPolicy, namespace: m.GetNamespace(), name: m.GetName(), tier: m.GetTier(), priority: m.GetPriority()}
 	if p.tier == state.PolicyTier_TIER_NAMESPACE {
-		p.kind = KindNetworkPolicy
+		p.kind = state.KindNetworkPolicy
 	}
 	if tierNames[p.tier] == "" {
 		return nil, fmt.Errorf("%s %s: tier is %d, which this agent does not know; is the controller of a newer release?", p.kind, p.name, p.tier)

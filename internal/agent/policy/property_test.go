@@ -163,7 +163,7 @@ func (d dice) change(t *testing.T, w *world, e *policy.Engine) (peers bool) {
 		d.changePod(w, e)
 		return false
 	}
-	name := policy.Name(m)
+	name := state.PolicyName(m)
 	w.objects[name] = m
 	if err := e.Set(name, m); err != nil {
 		t.Fatal(err)

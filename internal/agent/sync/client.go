@@ -22,7 +22,8 @@ type Client struct {
 	handler  Handler
 	book     *addressBook
 	identity *identity
-	services *serviceBook
+	services *shelf
+	policies *shelf
 
 	mu     stdsync.Mutex
 	inUse  *held // in force; replaced, never changed
@@ -63,7 +64,8 @@ func New(cfg Config, h Handler) (*Client, error) {
 		handler:  h,
 		book:     newAddressBook(addresses),
 		identity: newIdentity(cfg),
-		services: newServiceBook(newServiceLog(cfg)),
+		services: newServiceShelf(cfg, h),
+		policies: newPolicyShelf(cfg, h),
 		inUse:    emptyHeld(),
 		dirty:    make(chan struct{}, 1),
 	}, nil
@@ -114,13 +116,17 @@ func (c *Client) Current() Update {
 // Run keeps one stream to one of the controllers until ctx ends. It returns nil then.
 func (c *Client) Run(ctx context.Context) error {
 	c.applyLoaded(ctx)
-	c.loadServices(ctx)
-	defer c.services.log.close() //nolint:errcheck // it was synced
+	for _, s := range c.shelves() {
+		c.load(ctx, s)
+		defer s.log.close() //nolint:errcheck // it was synced
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { c.follow(ctx); return nil })
 	g.Go(func() error { c.renew(ctx); return nil })
 	g.Go(func() error { c.save(ctx); return nil })
-	g.Go(func() error { c.syncServices(ctx); return nil })
+	for _, s := range c.shelves() {
+		g.Go(func() error { c.syncLog(ctx, s.log); return nil })
+	}
 	return g.Wait()
 }
 
@@ -198,15 +204,15 @@ func (c *Client) save(ctx context.Context) {
 	}
 }
 
-// syncServices brings the log of Services to the disk behind the changes, as save does.
-func (c *Client) syncServices(ctx context.Context) {
+// syncLog brings a log to the disk behind the changes, as save does.
+func (c *Client) syncLog(ctx context.Context, log *bookLog) {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case <-c.services.log.dirty:
+		case <-log.dirty:
 			sleep(ctx, nil, c.cfg.SyncInterval)
-			if err := c.services.log.sync(); err != nil {
-				c.cfg.Log.Warn("the log of Services cannot be brought to the disk", "error", err)
+			if err := log.sync(); err != nil {
+				c.cfg.Log.Warn("the log of "+log.what+" cannot be brought to the disk", "error", err)
 			}
 		}
 	}

@@ -201,9 +201,10 @@ type node struct {
 	changed chan struct{}
 
 	*balancer
+	*enforcer
 }
 
-func newNode() *node { return &node{changed: make(chan struct{}, 1), balancer: newBalancer()} }
+func newNode() *node { return &node{changed: make(chan struct{}, 1), balancer: newBalancer(), enforcer: newEnforcer()} }
 
 func (n *node) Apply(_ context.Context, u sync.Update) error {
 	n.mu.Lock()

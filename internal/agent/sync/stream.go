@@ -135,8 +135,8 @@ func (c *Client) subscribe(ads discovery.AggregatedDiscoveryService_DeltaAggrega
 	h := c.current()
 	for i, typeURL := range state.AgentTypes {
 		versions := h.versions(typeURL)
-		if _, ok := kindOf(typeURL); ok {
-			versions = c.services.versions(typeURL)
+		if s := c.shelf(typeURL); s != nil {
+			versions = s.versions(typeURL)
 		}
 		req := &discovery.DeltaDiscoveryRequest{
 			TypeUrl:                 typeURL,
@@ -199,8 +199,8 @@ func sendError(ads discovery.AggregatedDiscoveryService_DeltaAggregatedResources
 // apply brings a response into force: all of it or, as far as the client can tell,
 // nothing of it.
 func (c *Client) apply(ctx context.Context, r *discovery.DeltaDiscoveryResponse) error {
-	if _, ok := kindOf(r.GetTypeUrl()); ok {
-		return c.applyServices(ctx, r)
+	if s := c.shelf(r.GetTypeUrl()); s != nil {
+		return c.put(ctx, s, r)
 	}
 	before := c.current()
 	after, err := before.with(r)
