@@ -24,6 +24,7 @@ type Client struct {
 	identity *identity
 	services *shelf
 	policies *shelf
+	lines    *lines
 
 	mu     stdsync.Mutex
 	inUse  *held // in force; replaced, never changed
@@ -59,7 +60,7 @@ func New(cfg Config, h Handler) (*Client, error) {
 		cfg.Log.Warn("the saved controller addresses cannot be used; waiting for new ones",
 			"file", filepath.Join(cfg.StateDir, addressFile), "error", err)
 	}
-	return &Client{
+	c := &Client{
 		cfg:      cfg,
 		handler:  h,
 		book:     newAddressBook(addresses),
@@ -68,7 +69,9 @@ func New(cfg Config, h Handler) (*Client, error) {
 		policies: newPolicyShelf(cfg, h),
 		inUse:    emptyHeld(),
 		dirty:    make(chan struct{}, 1),
-	}, nil
+	}
+	c.lines = &lines{client: c, open: map[string]*line{}}
+	return c, nil
 }
 
 // Load reads the state that was last in force, so that an agent can start while no
@@ -115,6 +118,7 @@ func (c *Client) Current() Update {
 
 // Run keeps one stream to one of the controllers until ctx ends. It returns nil then.
 func (c *Client) Run(ctx context.Context) error {
+	defer c.lines.closeAll()
 	c.applyLoaded(ctx)
 	for _, s := range c.shelves() {
 		c.load(ctx, s)
