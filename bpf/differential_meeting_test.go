@@ -113,6 +113,10 @@ func (d *differential) meeting() met {
 		m.Segment = d.segment(m.Bytes)
 	}
 	m.Tagged = d.oneIn(40)
+	switch m.Hook {
+	case bpf.HookToPod, bpf.HookToOverlay, bpf.HookToUplink:
+		m.Deferred = d.oneIn(4)
+	}
 	if m.Hook == bpf.HookFromUplink {
 		d.toUplink(&m)
 	}
@@ -182,6 +186,7 @@ func (d *differential) place(m *met) {
 			m.Key, m.VNI, m.Sender = false, 0, netip.Addr{}
 		}
 	case bpf.HookToOverlay:
+		m.Ingress = pickOf(d, []uint32{0, n.space.pods[0].index, n.space.pods[1].index})
 		if d.oneIn(4) {
 			m.Key, m.VNI, m.Sender = true, n.shape.VNI, n.ends[0]
 		}

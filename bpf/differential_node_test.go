@@ -104,7 +104,7 @@ func (n *node) reset() error {
 	w := &model.World{
 		Router: [6]byte(routerMAC), VNI: sh.VNI, TunnelAddress: self4, TunnelPort: sh.Port, Epoch: 1,
 		Endpoints: map[netip.Addr]model.Endpoint{}, Ranges: map[netip.Prefix]model.Range{}, Peers: map[netip.Addr]bool{},
-		Hosts: map[netip.Addr]bool{}, Fragments: map[bpf.FragmentKey]bpf.Fragment{}, Policies: model.Policies{
+		Hosts: map[netip.Addr]bool{}, Subjects: map[uint32]bpf.Subject{}, Fragments: map[bpf.FragmentKey]bpf.Fragment{}, Policies: model.Policies{
 			Classes: map[netip.Prefix]uint64{}, Tables: map[bpf.PolicyKey]uint64{}, Ports: map[uint64][]model.PortVerdict{},
 		},
 		TunnelHops: map[netip.Addr]model.Hop{}, NativeHops: map[netip.Prefix]model.Hop{},
@@ -156,7 +156,7 @@ func (sh shape) has(a netip.Addr) bool { return a.Is4() && sh.Pods4 || a.Is6() &
 
 // write makes the kernel's maps equal to the world's.
 func (n *node) write() error {
-	for _, name := range []string{"fl_endpoints", "fl_ranges", "fl_peers", "fl_node_addrs", "fl_classes", "fl_policies", "fl_ports", "fl_fragments"} {
+	for _, name := range []string{"fl_endpoints", "fl_ranges", "fl_peers", "fl_node_addrs", "fl_subjects", "fl_classes", "fl_policies", "fl_ports", "fl_fragments"} {
 		if err := clearMap(n.k.maps[name]); err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ import (
 type policyChange struct {
 	Pod             netip.Addr
 	Ingress, Egress uint64
+	Device          uint32 // the same of a pod's device
 
 	Of    netip.Prefix
 	Class uint64
@@ -54,7 +55,9 @@ func singles(all []netip.Addr) []netip.Prefix {
 // policyChange makes one up. There are few names, so that they are often used.
 func (d *differential) policyChange() *policyChange {
 	ruleset := func() uint64 { return named(d.r.IntN(4)) }
-	switch d.r.IntN(4) {
+	switch d.r.IntN(5) {
+	case 4:
+		return &policyChange{Device: pickOf(d, d.n.space.pods).index, Ingress: ruleset(), Egress: ruleset()}
 	case 0:
 		pod := pickOf(d, ownPods)
 		if _, ok := d.n.world.Endpoints[pod]; ok {
@@ -83,6 +86,9 @@ func (d *differential) policyChange() *policyChange {
 func (n *node) changePolicy(c policyChange) error {
 	w := n.world
 	switch {
+	case c.Device != 0:
+		w.Subjects[c.Device] = bpf.Subject{Ingress: c.Ingress, Egress: c.Egress}
+		return n.k.maps["fl_subjects"].Put(c.Device, w.Subjects[c.Device])
 	case c.Pod.IsValid():
 		ep, ok := w.Endpoints[c.Pod]
 		if !ok {

@@ -4,6 +4,7 @@ package bpf_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -185,7 +186,7 @@ func (n *node) meet(m met) (model.Outcome, error) {
 	if err != nil {
 		return model.Outcome{}, err
 	}
-	action, out, err := n.run(m)
+	action, deferred, out, err := n.run(m)
 	if errors.Is(err, unix.EINVAL) {
 		return model.Outcome{}, errRefused
 	}
@@ -205,6 +206,9 @@ func (n *node) meet(m met) (model.Outcome, error) {
 		return want, err
 	}
 	problems := append(compareBytes(want, action, out), compareTotals(m.Hook, want, n.totals, totals)...)
+	if deferred != want.Deferred && want.Action == model.Pass {
+		problems = append(problems, fmt.Sprintf("deferred: %v, want %v", deferred, want.Deferred))
+	}
 	n.totals = totals
 	rows, err := n.compareRows(want)
 	if err != nil {
@@ -217,13 +221,20 @@ func (n *node) meet(m met) (model.Outcome, error) {
 }
 
 // run meets a packet in the kernel.
-func (n *node) run(m met) (action uint32, out []byte, err error) {
+func (n *node) run(m met) (action uint32, deferred bool, out []byte, err error) {
 	prog := n.program(m.Meeting)
-	const ingressField, ifindexField, gsoField = 9, 10, 44 // of struct __sk_buff, in words
+	const markField, ingressField, ifindexField, gsoField = 2, 9, 10, 44 // of struct __sk_buff, in words
 	context := [48]uint32{ingressField: m.Ingress, ifindexField: m.Ifindex, gsoField: uint32(m.Segment)}
-	opts := &ebpf.RunOptions{Data: m.Bytes, DataOut: make([]byte, len(m.Bytes)+256), Context: context}
+	if m.Deferred {
+		context[markField] = bpf.MarkDeferred
+	}
+	opts := &ebpf.RunOptions{Data: m.Bytes, DataOut: make([]byte, len(m.Bytes)+256), Context: context, ContextOut: make([]byte, 4*len(context))}
 	n.space.do(func() { action, err = prog.Run(opts) })
-	return action, opts.DataOut, err
+	if err == nil {
+		after := opts.ContextOut.([]byte)
+		deferred = binary.NativeEndian.Uint32(after[4*markField:]) == bpf.MarkDeferred
+	}
+	return action, deferred, opts.DataOut, err
 }
 
 func compareBytes(want model.Outcome, action uint32, out []byte) []string {

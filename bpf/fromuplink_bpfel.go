@@ -38,6 +38,7 @@ const (
 	FromUplinkMapFlSockOrigins    = "fl_sock_origins"
 	FromUplinkMapFlSrcRanges      = "fl_src_ranges"
 	FromUplinkMapFlState          = "fl_state"
+	FromUplinkMapFlSubjects       = "fl_subjects"
 	FromUplinkMapFlTranslations   = "fl_translations"
 	FromUplinkMapFlUdpOrigins     = "fl_udp_origins"
 	FromUplinkMapFlViaStack       = "fl_via_stack"
@@ -134,6 +135,7 @@ type FromUplinkMapSpecs struct {
 	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
 	FlSrcRanges    *ebpf.MapSpec `ebpf:"fl_src_ranges"`
 	FlState        *ebpf.MapSpec `ebpf:"fl_state"`
+	FlSubjects     *ebpf.MapSpec `ebpf:"fl_subjects"`
 	FlTranslations *ebpf.MapSpec `ebpf:"fl_translations"`
 	FlUdpOrigins   *ebpf.MapSpec `ebpf:"fl_udp_origins"`
 	FlViaStack     *ebpf.MapSpec `ebpf:"fl_via_stack"`
@@ -206,6 +208,7 @@ type FromUplinkMaps struct {
 	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
 	FlSrcRanges    *ebpf.Map `ebpf:"fl_src_ranges"`
 	FlState        *ebpf.Map `ebpf:"fl_state"`
+	FlSubjects     *ebpf.Map `ebpf:"fl_subjects"`
 	FlTranslations *ebpf.Map `ebpf:"fl_translations"`
 	FlUdpOrigins   *ebpf.Map `ebpf:"fl_udp_origins"`
 	FlViaStack     *ebpf.Map `ebpf:"fl_via_stack"`
@@ -236,6 +239,7 @@ func (m *FromUplinkMaps) Close() error {
 		m.FlSockOrigins,
 		m.FlSrcRanges,
 		m.FlState,
+		m.FlSubjects,
 		m.FlTranslations,
 		m.FlUdpOrigins,
 		m.FlViaStack,

@@ -53,6 +53,7 @@ type (
 
 	// Class is a row of fl_classes, which has the keys of fl_ranges.
 	Class     = layoutClass
+	Subject   = layoutSubject
 	PolicyKey = layoutPolicyKey
 	Policy    = layoutPolicy
 	PortKey   = layoutPortKey
@@ -114,7 +115,13 @@ const (
 	ConnectionOpened  = uint8(layoutConnectionVerdictCONNECTION_OPENED)
 	ConnectionOpenedB = uint8(layoutConnectionVerdictCONNECTION_OPENED_B)
 	ConnectionAllowed = uint8(layoutConnectionVerdictCONNECTION_ALLOWED)
+
+	ConnectionDeferred = uint8(layoutConnectionVerdictCONNECTION_DEFERRED)
 )
+
+// MarkDeferred is the bit of a packet's mark that says that its pod's policies are yet to
+// be asked.
+const MarkDeferred = uint32(layoutPacketMarkMARK_DEFERRED)
 
 // Directions of DropEvent.
 const (

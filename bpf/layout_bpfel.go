@@ -80,6 +80,7 @@ const (
 	layoutConnectionVerdictCONNECTION_OPENED   layoutConnectionVerdict = 1
 	layoutConnectionVerdictCONNECTION_OPENED_B layoutConnectionVerdict = 2
 	layoutConnectionVerdictCONNECTION_ALLOWED  layoutConnectionVerdict = 4
+	layoutConnectionVerdictCONNECTION_DEFERRED layoutConnectionVerdict = 8
 )
 
 type layoutCounter struct {
@@ -236,6 +237,12 @@ type layoutNodeAddress struct {
 	Known uint32
 }
 
+type layoutPacketMark uint32
+
+const (
+	layoutPacketMarkMARK_DEFERRED layoutPacketMark = 1048576
+)
+
 type layoutPath struct {
 	_       structs.HostLayout
 	From    uint32
@@ -384,6 +391,12 @@ type layoutState struct {
 	Pad   uint32
 }
 
+type layoutSubject struct {
+	_       structs.HostLayout
+	Ingress uint64
+	Egress  uint64
+}
+
 type layoutTranslation struct {
 	_       structs.HostLayout
 	Src     layoutAddress
@@ -453,6 +466,7 @@ const (
 	layoutVarEmitHook              = "emit_hook"
 	layoutVarEmitLayoutVersion     = "emit_layout_version"
 	layoutVarEmitNodeAddress       = "emit_node_address"
+	layoutVarEmitPacketMark        = "emit_packet_mark"
 	layoutVarEmitPath              = "emit_path"
 	layoutVarEmitPathFlag          = "emit_path_flag"
 	layoutVarEmitPathKind          = "emit_path_kind"
@@ -469,6 +483,7 @@ const (
 	layoutVarEmitSourceRange       = "emit_source_range"
 	layoutVarEmitSourceRangeKey    = "emit_source_range_key"
 	layoutVarEmitState             = "emit_state"
+	layoutVarEmitSubject           = "emit_subject"
 	layoutVarEmitTranslation       = "emit_translation"
 	layoutVarEmitTranslationFlag   = "emit_translation_flag"
 	layoutVarEmitTranslationKey    = "emit_translation_key"
@@ -555,6 +570,7 @@ type layoutVariableSpecs struct {
 	EmitHook              *ebpf.VariableSpec `ebpf:"emit_hook"`
 	EmitLayoutVersion     *ebpf.VariableSpec `ebpf:"emit_layout_version"`
 	EmitNodeAddress       *ebpf.VariableSpec `ebpf:"emit_node_address"`
+	EmitPacketMark        *ebpf.VariableSpec `ebpf:"emit_packet_mark"`
 	EmitPath              *ebpf.VariableSpec `ebpf:"emit_path"`
 	EmitPathFlag          *ebpf.VariableSpec `ebpf:"emit_path_flag"`
 	EmitPathKind          *ebpf.VariableSpec `ebpf:"emit_path_kind"`
@@ -571,6 +587,7 @@ type layoutVariableSpecs struct {
 	EmitSourceRange       *ebpf.VariableSpec `ebpf:"emit_source_range"`
 	EmitSourceRangeKey    *ebpf.VariableSpec `ebpf:"emit_source_range_key"`
 	EmitState             *ebpf.VariableSpec `ebpf:"emit_state"`
+	EmitSubject           *ebpf.VariableSpec `ebpf:"emit_subject"`
 	EmitTranslation       *ebpf.VariableSpec `ebpf:"emit_translation"`
 	EmitTranslationFlag   *ebpf.VariableSpec `ebpf:"emit_translation_flag"`
 	EmitTranslationKey    *ebpf.VariableSpec `ebpf:"emit_translation_key"`
@@ -633,6 +650,7 @@ type layoutVariables struct {
 	EmitHook              *ebpf.Variable `ebpf:"emit_hook"`
 	EmitLayoutVersion     *ebpf.Variable `ebpf:"emit_layout_version"`
 	EmitNodeAddress       *ebpf.Variable `ebpf:"emit_node_address"`
+	EmitPacketMark        *ebpf.Variable `ebpf:"emit_packet_mark"`
 	EmitPath              *ebpf.Variable `ebpf:"emit_path"`
 	EmitPathFlag          *ebpf.Variable `ebpf:"emit_path_flag"`
 	EmitPathKind          *ebpf.Variable `ebpf:"emit_path_kind"`
@@ -649,6 +667,7 @@ type layoutVariables struct {
 	EmitSourceRange       *ebpf.Variable `ebpf:"emit_source_range"`
 	EmitSourceRangeKey    *ebpf.Variable `ebpf:"emit_source_range_key"`
 	EmitState             *ebpf.Variable `ebpf:"emit_state"`
+	EmitSubject           *ebpf.Variable `ebpf:"emit_subject"`
 	EmitTranslation       *ebpf.Variable `ebpf:"emit_translation"`
 	EmitTranslationFlag   *ebpf.Variable `ebpf:"emit_translation_flag"`
 	EmitTranslationKey    *ebpf.Variable `ebpf:"emit_translation_key"`

@@ -37,6 +37,7 @@ const (
 	SockMapFlSockOrigins      = "fl_sock_origins"
 	SockMapFlSrcRanges        = "fl_src_ranges"
 	SockMapFlState            = "fl_state"
+	SockMapFlSubjects         = "fl_subjects"
 	SockMapFlTranslations     = "fl_translations"
 	SockMapFlUdpOrigins       = "fl_udp_origins"
 	SockMapFlViaStack         = "fl_via_stack"
@@ -128,6 +129,7 @@ type SockMapSpecs struct {
 	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
 	FlSrcRanges    *ebpf.MapSpec `ebpf:"fl_src_ranges"`
 	FlState        *ebpf.MapSpec `ebpf:"fl_state"`
+	FlSubjects     *ebpf.MapSpec `ebpf:"fl_subjects"`
 	FlTranslations *ebpf.MapSpec `ebpf:"fl_translations"`
 	FlUdpOrigins   *ebpf.MapSpec `ebpf:"fl_udp_origins"`
 	FlViaStack     *ebpf.MapSpec `ebpf:"fl_via_stack"`
@@ -181,6 +183,7 @@ type SockMaps struct {
 	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
 	FlSrcRanges    *ebpf.Map `ebpf:"fl_src_ranges"`
 	FlState        *ebpf.Map `ebpf:"fl_state"`
+	FlSubjects     *ebpf.Map `ebpf:"fl_subjects"`
 	FlTranslations *ebpf.Map `ebpf:"fl_translations"`
 	FlUdpOrigins   *ebpf.Map `ebpf:"fl_udp_origins"`
 	FlViaStack     *ebpf.Map `ebpf:"fl_via_stack"`
@@ -209,6 +212,7 @@ func (m *SockMaps) Close() error {
 		m.FlSockOrigins,
 		m.FlSrcRanges,
 		m.FlState,
+		m.FlSubjects,
 		m.FlTranslations,
 		m.FlUdpOrigins,
 		m.FlViaStack,

@@ -37,6 +37,7 @@ const (
 	SockEndMapFlSockOrigins  = "fl_sock_origins"
 	SockEndMapFlSrcRanges    = "fl_src_ranges"
 	SockEndMapFlState        = "fl_state"
+	SockEndMapFlSubjects     = "fl_subjects"
 	SockEndMapFlTranslations = "fl_translations"
 	SockEndMapFlUdpOrigins   = "fl_udp_origins"
 	SockEndMapFlViaStack     = "fl_via_stack"
@@ -115,6 +116,7 @@ type SockEndMapSpecs struct {
 	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
 	FlSrcRanges    *ebpf.MapSpec `ebpf:"fl_src_ranges"`
 	FlState        *ebpf.MapSpec `ebpf:"fl_state"`
+	FlSubjects     *ebpf.MapSpec `ebpf:"fl_subjects"`
 	FlTranslations *ebpf.MapSpec `ebpf:"fl_translations"`
 	FlUdpOrigins   *ebpf.MapSpec `ebpf:"fl_udp_origins"`
 	FlViaStack     *ebpf.MapSpec `ebpf:"fl_via_stack"`
@@ -167,6 +169,7 @@ type SockEndMaps struct {
 	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
 	FlSrcRanges    *ebpf.Map `ebpf:"fl_src_ranges"`
 	FlState        *ebpf.Map `ebpf:"fl_state"`
+	FlSubjects     *ebpf.Map `ebpf:"fl_subjects"`
 	FlTranslations *ebpf.Map `ebpf:"fl_translations"`
 	FlUdpOrigins   *ebpf.Map `ebpf:"fl_udp_origins"`
 	FlViaStack     *ebpf.Map `ebpf:"fl_via_stack"`
@@ -195,6 +198,7 @@ func (m *SockEndMaps) Close() error {
 		m.FlSockOrigins,
 		m.FlSrcRanges,
 		m.FlState,
+		m.FlSubjects,
 		m.FlTranslations,
 		m.FlUdpOrigins,
 		m.FlViaStack,

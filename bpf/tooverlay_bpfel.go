@@ -38,9 +38,11 @@ const (
 	ToOverlayMapFlSockOrigins    = "fl_sock_origins"
 	ToOverlayMapFlSrcRanges      = "fl_src_ranges"
 	ToOverlayMapFlState          = "fl_state"
+	ToOverlayMapFlSubjects       = "fl_subjects"
 	ToOverlayMapFlTranslations   = "fl_translations"
 	ToOverlayMapFlUdpOrigins     = "fl_udp_origins"
 	ToOverlayMapFlViaStack       = "fl_via_stack"
+	ToOverlayMapFlWork           = "fl_work"
 	ToOverlayProgToOverlay       = "to_overlay"
 	ToOverlayVarCfgDsr           = "cfg_dsr"
 	ToOverlayVarCfgFlowMask      = "cfg_flow_mask"
@@ -133,9 +135,11 @@ type ToOverlayMapSpecs struct {
 	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
 	FlSrcRanges    *ebpf.MapSpec `ebpf:"fl_src_ranges"`
 	FlState        *ebpf.MapSpec `ebpf:"fl_state"`
+	FlSubjects     *ebpf.MapSpec `ebpf:"fl_subjects"`
 	FlTranslations *ebpf.MapSpec `ebpf:"fl_translations"`
 	FlUdpOrigins   *ebpf.MapSpec `ebpf:"fl_udp_origins"`
 	FlViaStack     *ebpf.MapSpec `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.MapSpec `ebpf:"fl_work"`
 }
 
 // ToOverlayVariableSpecs contains global variables before they are loaded into the kernel.
@@ -204,9 +208,11 @@ type ToOverlayMaps struct {
 	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
 	FlSrcRanges    *ebpf.Map `ebpf:"fl_src_ranges"`
 	FlState        *ebpf.Map `ebpf:"fl_state"`
+	FlSubjects     *ebpf.Map `ebpf:"fl_subjects"`
 	FlTranslations *ebpf.Map `ebpf:"fl_translations"`
 	FlUdpOrigins   *ebpf.Map `ebpf:"fl_udp_origins"`
 	FlViaStack     *ebpf.Map `ebpf:"fl_via_stack"`
+	FlWork         *ebpf.Map `ebpf:"fl_work"`
 }
 
 func (m *ToOverlayMaps) Close() error {
@@ -233,9 +239,11 @@ func (m *ToOverlayMaps) Close() error {
 		m.FlSockOrigins,
 		m.FlSrcRanges,
 		m.FlState,
+		m.FlSubjects,
 		m.FlTranslations,
 		m.FlUdpOrigins,
 		m.FlViaStack,
+		m.FlWork,
 	)
 }
 

@@ -24,6 +24,7 @@ int to_pod(struct __sk_buff *skb)
 	note_via_stack(&w->packet);
 	/* What comes back by the device that it came in by is our own answer to the pod. */
 	action = police(skb, !skb->ingress_ifindex || skb->ingress_ifindex == skb->ifindex);
+	skb->mark &= ~MARK_DEFERRED;
 	if (action != UNDECIDED)
 		return action;
 	return pass(skb, HOOK_TO_POD, REASON_DELIVERED);

@@ -4,6 +4,7 @@
  * host itself are translated. */
 #define THIS_HOOK HOOK_TO_UPLINK
 #include "forward.h"
+#include "policy.h"
 #include "service_packet.h"
 #include "via_stack.h"
 
@@ -12,6 +13,7 @@ int to_uplink(struct __sk_buff *skb)
 {
 	struct work *w = work();
 	struct range *r;
+	int action;
 
 	if (skb->tc_index == PAST_THE_STACK) {
 		skb->tc_index = 0;
@@ -23,7 +25,10 @@ int to_uplink(struct __sk_buff *skb)
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return TO_OTHERS;
 	if (!w || parse(skb, &w->packet) < 0)
-		return TO_OTHERS;
+		return skb->mark & MARK_DEFERRED ? TC_ACT_SHOT : TO_OTHERS;
+	action = police_leaving(skb);
+	if (action != UNDECIDED)
+		return action;
 	if (!skb->ingress_ifindex)
 		return answer_back(skb) ? pass(skb, HOOK_TO_UPLINK, REASON_SERVICE_REPLY) : TO_OTHERS;
 	r = lookup_range(&w->packet.dst);

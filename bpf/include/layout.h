@@ -106,6 +106,7 @@ enum connection_verdict {
 	CONNECTION_OPENED = 1, /* it is known who opened the connection: end a */
 	CONNECTION_OPENED_B = 2, /* with the former: end b */
 	CONNECTION_ALLOWED = 4, /* policies were asked, in the row's epoch, and let it through */
+	CONNECTION_DEFERRED = 8, /* what its opener may send is judged where the packets leave the stack */
 };
 
 /* fl_connections: the table of connections, TCP and UDP. A connection stands in one of
@@ -303,6 +304,19 @@ struct fragment {
  * fl_classes has the keys of fl_ranges. No row: class 0. */
 struct class {
 	__u64 id;
+};
+
+/* fl_subjects: index of a pod's device on the host -> its rulesets. Who knows a pod's address
+ * finds the same in fl_endpoints. 0: none. */
+struct subject {
+	__u64 ingress;
+	__u64 egress;
+};
+
+enum packet_mark {
+	/* Set by from_pod where the stack may translate the destination: the hook where the packet
+	 * leaves the stack judges what its pod may send. Elsewhere it is dropped. */
+	MARK_DEFERRED = 0x00100000,
 };
 
 /* Where a ruleset has no row for a class, that for class 0 holds. */

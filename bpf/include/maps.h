@@ -186,6 +186,14 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096); /* pods of a node */
+	__type(key, __u32);
+	__type(value, struct subject);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_subjects SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 131072);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct policy_key);

@@ -6,7 +6,11 @@
  * is in the connection's row. TCP within a connection that has no row (the table was made anew,
  * or is full) passes when it could be either's: it opens nothing.
  *
- * What the node's host itself sends to its pods is let through: it is their kubelet's. */
+ * What the node's host itself sends to its pods is let through: it is their kubelet's.
+ *
+ * Where kube-proxy translates Services in the host's stack, what a pod sends to an address that
+ * is no pod's may go elsewhere than it seems. What is not allowed as it stands gets a mark
+ * then, and is judged where it leaves the stack. */
 #pragma once
 #include "count.h"
 #include "range.h"
@@ -121,6 +125,21 @@ static __always_inline void find_subject(struct subject *s, const struct address
 	s->egress = ep ? ep->egress : 0;
 }
 
+/* find_source finds the pod that has sent a packet, by its device where its address may not be its
+ * own any more. */
+static __always_inline void find_source(struct __sk_buff *skb, struct subject *s, const struct address *a)
+{
+	__u32 device = skb->ingress_ifindex;
+	struct subject *by_device;
+
+	find_subject(s, a);
+	if (THIS_HOOK == HOOK_FROM_POD || !(skb->mark & MARK_DEFERRED))
+		return;
+	by_device = bpf_map_lookup_elem(&fl_subjects, &device);
+	if (by_device)
+		*s = *by_device;
+}
+
 static __always_inline int is_policed(const struct judged *j)
 {
 	return (j->source.ingress | j->source.egress | j->dest.ingress | j->dest.egress) != 0;
@@ -151,12 +170,12 @@ static __always_inline __u8 tcp_flags_of(struct __sk_buff *skb, const struct pac
 	return flags;
 }
 
-/* keep_verdict writes down that a connection is allowed, and who opened it. */
-static __always_inline void keep_verdict(struct judged *j, int by_source)
+/* keep_verdict writes down that a connection is allowed, or who is to judge it, and who opened it. */
+static __always_inline void keep_verdict(struct judged *j, int by_source, __u32 verdict)
 {
 	__u32 by_b = by_source ? j->course.packet.direction : !j->course.packet.direction;
 
-	j->course.verdict = CONNECTION_OPENED | CONNECTION_ALLOWED | (by_b ? CONNECTION_OPENED_B : 0);
+	j->course.verdict = CONNECTION_OPENED | verdict | (by_b ? CONNECTION_OPENED_B : 0);
 	j->course.path.kind = PATH_NONE;
 	j->course.path.flags = 0;
 	remember(&j->course);
@@ -176,7 +195,7 @@ __noinline int judge(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	j = &w->judged;
 	j->course.verdict = 0;
-	find_subject(&j->source, &j->ends.src);
+	find_source(skb, &j->source, &j->ends.src);
 	find_subject(&j->dest, &j->ends.dst);
 	if (!is_policed(j) || same_address(&j->ends.src, &j->ends.dst))
 		return UNDECIDED;
@@ -194,19 +213,25 @@ __noinline int judge(struct __sk_buff *skb)
 	}
 	known = verdict & CONNECTION_OPENED;
 	by_source = !known || !(verdict & CONNECTION_OPENED_B) == !j->course.packet.direction;
+	if (!by_source && (verdict & CONNECTION_DEFERRED))
+		j->dest.egress = 0;
 	no = by_source ? may_begin() : may_answer();
 	if (no && !known && !opens && (j->ends.protocol == IPPROTO_TCP || (w->packet.flags & PACKET_ICMP_ERROR))) {
 		__u64 cause = j->cause;
 
-		by_source = 0;
 		if (!may_answer())
-			no = 0;
+			by_source = no = 0;
 		else
 			j->cause = cause;
 	}
+	if (no == DIRECTION_EGRESS && by_source && j->may_defer) {
+		skb->mark |= MARK_DEFERRED;
+		keep_verdict(j, 1, CONNECTION_DEFERRED);
+		return UNDECIDED;
+	}
 	if (no)
 		return forbid(skb, no);
-	keep_verdict(j, by_source);
+	keep_verdict(j, by_source, CONNECTION_ALLOWED);
 	return UNDECIDED;
 }
 
@@ -250,6 +275,12 @@ __noinline int set_ends(void)
 	return 0;
 }
 
+/* may_be_translated says whether the host's stack may send a pod's packet to another address. */
+static __always_inline int may_be_translated(const struct address *dst)
+{
+	return THIS_HOOK == HOOK_FROM_POD && !cfg_services && !bpf_map_lookup_elem(&fl_endpoints, dst) && !lookup_range(dst);
+}
+
 /* police judges the work's packet, which is parsed and has no other addresses than those that it
  * stands with. */
 static __always_inline int police(struct __sk_buff *skb, __u8 from_host)
@@ -259,7 +290,7 @@ static __always_inline int police(struct __sk_buff *skb, __u8 from_host)
 	if (!w)
 		return TC_ACT_SHOT;
 	/* Pods without policies pay two lookups. */
-	find_subject(&w->judged.source, &w->packet.src);
+	find_source(skb, &w->judged.source, &w->packet.src);
 	find_subject(&w->judged.dest, &w->packet.dst);
 	w->judged.course.verdict = 0;
 	if (!is_policed(&w->judged))
@@ -267,7 +298,21 @@ static __always_inline int police(struct __sk_buff *skb, __u8 from_host)
 	if (set_ends() < 0)
 		return drop(skb, THIS_HOOK, REASON_DROP_FRAGMENT);
 	w->judged.from_host = from_host;
+	w->judged.may_defer = may_be_translated(&w->packet.dst);
 	return judge(skb);
+}
+
+/* police_leaving judges the work's packet, which leaves the stack, if from_pod has left that to
+ * this hook. */
+static __always_inline int police_leaving(struct __sk_buff *skb)
+{
+	int action;
+
+	if (!(skb->mark & MARK_DEFERRED))
+		return UNDECIDED;
+	action = police(skb, 0);
+	skb->mark &= ~MARK_DEFERRED;
+	return action;
 }
 
 /* police_translated judges the work's packet as the backend of its Service sees it. */
@@ -290,6 +335,6 @@ static __always_inline int police_translated(struct __sk_buff *skb)
 		w->judged.ends.protocol = w->key.protocol;
 		w->judged.ends.pad[0] = w->judged.ends.pad[1] = w->judged.ends.pad[2] = 0;
 	}
-	w->judged.from_host = 0;
+	w->judged.from_host = w->judged.may_defer = 0;
 	return judge(skb);
 }

@@ -26,12 +26,6 @@ struct head6 {
 	struct ipv6hdr ip;
 };
 
-/* A pod as policies see it: its rulesets; 0 for none, and for whoever is no pod of this node. */
-struct subject {
-	__u64 ingress;
-	__u64 egress;
-};
-
 /* What policies are asked about. */
 struct judged {
 	struct translation_key ends; /* of the packet: its destination's port is what is asked for */
@@ -40,7 +34,8 @@ struct judged {
 	struct course course; /* of the connection; its path is not of concern */
 	__u64 cause; /* the rule that said no last */
 	__u8 from_host; /* the host itself has sent it */
-	__u8 pad[7];
+	__u8 may_defer; /* its destination may yet be translated */
+	__u8 pad[6];
 };
 
 struct work {

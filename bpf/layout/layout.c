@@ -40,6 +40,8 @@ const struct fragment *emit_fragment __attribute__((unused));
 const enum frontend_flag *emit_frontend_flag __attribute__((unused));
 const enum backend_flag *emit_backend_flag __attribute__((unused));
 const struct class *emit_class __attribute__((unused));
+const struct subject *emit_subject __attribute__((unused));
+const enum packet_mark *emit_packet_mark __attribute__((unused));
 const struct policy_key *emit_policy_key __attribute__((unused));
 const struct policy *emit_policy __attribute__((unused));
 const struct port_key *emit_port_key __attribute__((unused));

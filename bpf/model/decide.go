@@ -30,6 +30,9 @@ type Meeting struct {
 	Mine bool
 	// Tagged tells that it belongs to a VLAN.
 	Tagged bool
+	// Deferred tells that it carries from_pod's mark of packets whose pod's policies are yet
+	// to be asked.
+	Deferred bool
 	// Past tells that it carries from_pod's mark of packets that were not in the stack.
 	Past bool
 	// Segment is the payload of those packets that this one is yet to be cut into, in bytes;
@@ -46,6 +49,8 @@ type Outcome struct {
 	Reason  bpf.Reason
 	// Events are what the table of connections counts.
 	Events []bpf.FlowEvent
+	// Deferred tells that it carries the mark afterwards.
+	Deferred bool
 	// Noted is the flow that is noted to go via the stack, if it was not before.
 	Noted *bpf.Flow
 }
@@ -53,8 +58,9 @@ type Outcome struct {
 // Decide says what becomes of a packet that is met at a tick, and changes what the world
 // remembers.
 func (w *World) Decide(m Meeting, p []byte, now uint32) Outcome {
-	w.judged = judgement{}
+	w.judged = judgement{marked: m.Deferred}
 	out := w.decide(m, p, now)
+	out.Deferred = w.judged.marked
 	out.Events = append(w.judged.events, out.Events...)
 	return out
 }
@@ -68,11 +74,11 @@ func (w *World) decide(m Meeting, p []byte, now uint32) Outcome {
 	case bpf.HookFromOverlay:
 		return w.fromOverlay(m, p, now)
 	case bpf.HookToOverlay:
-		return w.toOverlay(m, p)
+		return w.toOverlay(m, p, now)
 	case bpf.HookFromUplink:
 		return w.fromUplink(m, p, now)
 	}
-	return w.toUplink(m, p)
+	return w.toUplink(m, p, now)
 }
 
 func quiet(p []byte) Outcome { return Outcome{Action: Pass, Packet: p} }
@@ -124,7 +130,7 @@ func (w *World) fromPod(m Meeting, p []byte, now uint32) Outcome {
 	if !w.owns(m.Ifindex, x.src) {
 		return drop(p, bpf.ReasonDropSource)
 	}
-	if why, ok := w.police(x, false, now); !ok {
+	if why, ok := w.police(m, x, false, now); !ok {
 		return drop(p, why)
 	}
 	ep, here := w.Endpoints[x.dst]
@@ -215,9 +221,10 @@ func (w *World) toPod(m Meeting, p []byte, now uint32) Outcome {
 	}
 	noted := w.note(x)
 	out := pass(p, bpf.ReasonDelivered)
-	if why, ok := w.police(x, m.Ingress == 0 || m.Ingress == m.Ifindex, now); !ok {
+	if why, ok := w.police(m, x, m.Ingress == 0 || m.Ingress == m.Ifindex, now); !ok {
 		out = drop(p, why)
 	}
+	w.judged.marked = false
 	out.Noted = noted
 	return out
 }
@@ -233,7 +240,7 @@ func (w *World) note(x parsed) *bpf.Flow {
 	return &x.flow
 }
 
-func (w *World) toOverlay(m Meeting, p []byte) Outcome {
+func (w *World) toOverlay(m Meeting, p []byte, now uint32) Outcome {
 	if m.Key {
 		return quiet(p)
 	}
@@ -252,16 +259,27 @@ func (w *World) toOverlay(m Meeting, p []byte) Outcome {
 	}
 	out := pass(p, bpf.ReasonTunnel)
 	out.Noted = w.note(x)
+	if why, ok := w.policeLeaving(m, x, now); !ok {
+		noted := out.Noted
+		out = drop(p, why)
+		out.Noted = noted
+	}
 	return out
 }
 
-func (w *World) toUplink(m Meeting, p []byte) Outcome {
+func (w *World) toUplink(m Meeting, p []byte, now uint32) Outcome {
 	if m.Past || m.Ingress == 0 || !isIP(p) {
 		return quiet(p)
 	}
 	x, ok := parsePacket(p)
+	if !ok && m.Deferred {
+		return Outcome{Action: Drop, Packet: p}
+	}
 	if !ok {
 		return quiet(p)
+	}
+	if why, ok := w.policeLeaving(m, x, now); !ok {
+		return drop(p, why)
 	}
 	if _, r, known := w.rangeOf(x.dst); !known || r.Local {
 		return quiet(p)
@@ -292,7 +310,7 @@ func (w *World) fromOverlay(m Meeting, p []byte, now uint32) Outcome {
 	case known && from.Tunnel != m.Sender, !known && !w.Peers[m.Sender]:
 		return drop(p, bpf.ReasonDropStranger)
 	}
-	if why, ok := w.police(x, false, now); !ok {
+	if why, ok := w.police(m, x, false, now); !ok {
 		return drop(p, why)
 	}
 	ep, here := w.Endpoints[x.dst]
@@ -335,7 +353,7 @@ func (w *World) fromUplink(m Meeting, p []byte, now uint32) Outcome {
 	if known && from.Local {
 		return drop(p, bpf.ReasonDropSource)
 	}
-	if why, ok := w.police(x, false, now); !ok {
+	if why, ok := w.police(m, x, false, now); !ok {
 		return drop(p, why)
 	}
 	ep, here := w.Endpoints[x.dst]

@@ -64,6 +64,8 @@ type conversation struct {
 	sport, dport uint16 // in host byte order
 	protocol     uint8
 	fromHost     bool
+	source, dest bpf.Subject
+	mayDefer     bool // the destination may yet be translated
 }
 
 // judgement is what policies have said of the packet in hand.
@@ -72,6 +74,8 @@ type judgement struct {
 	// decided: the packet was not just let through as the ones before it.
 	decided bool
 	events  []bpf.FlowEvent
+	// marked: whoever meets the packet when it leaves the stack is to judge it.
+	marked bool
 }
 
 // isHost says whether an address is the node's own.
@@ -86,10 +90,10 @@ func (w *World) isHost(a netip.Addr) bool {
 
 // mayBegin says whether the source may open the connection; else why not.
 func (w *World) mayBegin(c conversation) (bpf.Reason, bool) {
-	if r := w.Endpoints[c.src].Egress; r != 0 && !w.Policies.allows(r, c.dst, c.protocol, c.dport) {
+	if r := c.source.Egress; r != 0 && !w.Policies.allows(r, c.dst, c.protocol, c.dport) {
 		return bpf.ReasonDropEgress, false
 	}
-	if r := w.Endpoints[c.dst].Ingress; r != 0 && !c.fromHost && !w.Policies.allows(r, c.src, c.protocol, c.dport) {
+	if r := c.dest.Ingress; r != 0 && !c.fromHost && !w.Policies.allows(r, c.src, c.protocol, c.dport) {
 		return bpf.ReasonDropIngress, false
 	}
 	return 0, true
@@ -97,27 +101,48 @@ func (w *World) mayBegin(c conversation) (bpf.Reason, bool) {
 
 // mayAnswer says whether the destination may have opened it.
 func (w *World) mayAnswer(c conversation) (bpf.Reason, bool) {
-	if r := w.Endpoints[c.dst].Egress; r != 0 && !w.Policies.allows(r, c.src, c.protocol, c.sport) {
+	if r := c.dest.Egress; r != 0 && !w.Policies.allows(r, c.src, c.protocol, c.sport) {
 		return bpf.ReasonDropEgress, false
 	}
-	if r := w.Endpoints[c.src].Ingress; r != 0 && !w.isHost(c.dst) && !w.Policies.allows(r, c.dst, c.protocol, c.sport) {
+	if r := c.source.Ingress; r != 0 && !w.isHost(c.dst) && !w.Policies.allows(r, c.dst, c.protocol, c.sport) {
 		return bpf.ReasonDropIngress, false
 	}
 	return 0, true
 }
 
-func (w *World) isPoliced(a, b netip.Addr) bool {
-	x, y := w.Endpoints[a], w.Endpoints[b]
-	return x.Ingress|x.Egress|y.Ingress|y.Egress != 0
+// setSubjects finds the pods at both ends: the source by its device where its address may not
+// be its own any more.
+func (w *World) setSubjects(m Meeting, c *conversation) {
+	src, dst := w.Endpoints[c.src], w.Endpoints[c.dst]
+	c.source, c.dest = bpf.Subject{Ingress: src.Ingress, Egress: src.Egress}, bpf.Subject{Ingress: dst.Ingress, Egress: dst.Egress}
+	if s, ok := w.Subjects[m.Ingress]; ok && m.Deferred && m.Hook != bpf.HookFromPod {
+		c.source = s
+	}
+}
+
+func (c *conversation) isPoliced() bool {
+	return c.source.Ingress|c.source.Egress|c.dest.Ingress|c.dest.Egress != 0
+}
+
+// policeLeaving is police where from_pod has left it to the hook.
+func (w *World) policeLeaving(m Meeting, x parsed, now uint32) (bpf.Reason, bool) {
+	if !m.Deferred {
+		return 0, true
+	}
+	why, ok := w.police(m, x, false, now)
+	w.judged.marked = false
+	return why, ok
 }
 
 // police says whether policies let a packet through; else why not.
-func (w *World) police(x parsed, fromHost bool, now uint32) (bpf.Reason, bool) {
-	w.judged = judgement{}
-	if !w.isPoliced(x.src, x.dst) {
+func (w *World) police(m Meeting, x parsed, fromHost bool, now uint32) (bpf.Reason, bool) {
+	c := conversation{src: x.src, dst: x.dst, protocol: x.protocol, fromHost: fromHost}
+	if w.setSubjects(m, &c); !c.isPoliced() {
 		return 0, true
 	}
-	c := conversation{src: x.src, dst: x.dst, protocol: x.protocol, fromHost: fromHost}
+	_, here := w.Endpoints[x.dst]
+	_, _, known := w.rangeOf(x.dst)
+	c.mayDefer = m.Hook == bpf.HookFromPod && !here && !known
 	if x.hasFlow {
 		c.src, c.dst, c.sport, c.dport = x.flowSrc, x.flowDst, bpf.Port(x.sport), bpf.Port(x.dport)
 	}
@@ -131,12 +156,13 @@ func (w *World) police(x parsed, fromHost bool, now uint32) (bpf.Reason, bool) {
 			return bpf.ReasonDropFragment, false
 		}
 	}
+	w.setSubjects(m, &c)
 	return w.judge(x, c, now)
 }
 
 // judge asks the policies of both ends. A connection is judged as its opener began it.
 func (w *World) judge(x parsed, c conversation, now uint32) (bpf.Reason, bool) {
-	if !w.isPoliced(c.src, c.dst) || c.src == c.dst {
+	if !c.isPoliced() || c.src == c.dst {
 		return 0, true
 	}
 	q := plain{tcp: x.tcp}
@@ -165,6 +191,9 @@ func (w *World) judge(x parsed, c conversation, now uint32) (bpf.Reason, bool) {
 	ask := w.mayBegin
 	if !bySource {
 		ask = w.mayAnswer
+		if verdict&bpf.ConnectionDeferred != 0 {
+			c.dest.Egress = 0 // is asked where its packets leave the stack
+		}
 	}
 	why, ok := ask(c)
 	if !ok && !known && !opens && (c.protocol == unix.IPPROTO_TCP || x.icmpError) {
@@ -173,16 +202,22 @@ func (w *World) judge(x parsed, c conversation, now uint32) (bpf.Reason, bool) {
 			bySource = false
 		}
 	}
+	if !ok && why == bpf.ReasonDropEgress && bySource && c.mayDefer {
+		w.judged.marked = true
+		w.keepVerdict(x, q, true, bpf.ConnectionDeferred, now)
+		return 0, true
+	}
 	if !ok {
 		return why, false
 	}
-	w.keepVerdict(x, q, bySource, now)
+	w.keepVerdict(x, q, bySource, bpf.ConnectionAllowed, now)
 	return 0, true
 }
 
-// keepVerdict notes in the connection's row that it is allowed, and who opened it.
-func (w *World) keepVerdict(x parsed, q plain, bySource bool, now uint32) {
-	w.judged.verdict = bpf.ConnectionOpened | bpf.ConnectionAllowed
+// keepVerdict notes in the connection's row that it is allowed, or who is to say so, and who
+// opened it.
+func (w *World) keepVerdict(x parsed, q plain, bySource bool, verdict uint8, now uint32) {
+	w.judged.verdict = bpf.ConnectionOpened | verdict
 	if bySource == (q.direction == 1) {
 		w.judged.verdict |= bpf.ConnectionOpenedB
 	}

@@ -55,6 +55,8 @@ type World struct {
 	NativeHops map[netip.Prefix]Hop
 
 	Policies Policies
+	// Subjects are the rulesets of pods by their devices.
+	Subjects map[uint32]bpf.Subject
 	// Hosts are the node's own addresses.
 	Hosts map[netip.Addr]bool
 	// Fragments are the ports of datagrams whose first fragment a policed pod has sent, or got.

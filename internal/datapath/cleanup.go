@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead-io/fairlead/bpf"
+	"github.com/fairlead-io/fairlead/internal/datapath/deferred"
 	"github.com/fairlead-io/fairlead/internal/datapath/hostfilter"
 	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/internal/datapath/load"
@@ -45,6 +46,7 @@ func Cleanup(ctx context.Context, opts Options) error {
 			link.DetachAll(), // from devices that are not ours
 			removeRoutes(h),
 			masquerade.Remove(ns.FD()),
+			deferred.Remove(ns.FD()),
 			hostfilter.Remove(ns.FD()),
 			removePins(opts.BPFFS),
 		)

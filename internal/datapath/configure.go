@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/fairlead-io/fairlead/bpf"
+	"github.com/fairlead-io/fairlead/internal/datapath/deferred"
 	"github.com/fairlead-io/fairlead/internal/datapath/hostfilter"
 	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/internal/datapath/load"
@@ -102,6 +103,9 @@ func (d *Datapath) configure(ctx context.Context, node Node) error {
 	if err := masquerade.Sync(d.ns.FD(), d.masqueradeRules()); err != nil {
 		return err
 	}
+	if err := deferred.Sync(d.ns.FD(), d.deferredRules()); err != nil {
+		return err
+	}
 	if err := hostfilter.Sync(d.ns.FD(), node.PodCIDRs); err != nil {
 		d.log.Warn("pods may not reach what the host forwards to; it is tried again with the peers", "error", err)
 	}
@@ -121,6 +125,18 @@ func (d *Datapath) masqueradeRules() masquerade.Rules {
 		rules.Pods = node.PodCIDRs
 	}
 	return rules
+}
+
+// deferredRules say by which devices packets leave that are judged there.
+func (d *Datapath) deferredRules() deferred.Rules {
+	r := deferred.Rules{Mark: bpf.MarkDeferred, Judged: []string{TunnelDevice, hostIfPrefix + "*"}}
+	if d.uplink.Ethernet {
+		r.Judged = append(r.Judged, d.plan.uplink)
+	}
+	if !d.opts.Policies || d.opts.Services {
+		r = deferred.Rules{} // nothing is marked
+	}
+	return r
 }
 
 // planNode looks at the machine's devices and decides; it returns the uplink too.

@@ -55,9 +55,10 @@ type Datapath struct {
 	ending    *ending // nil: sockets are not ended
 
 	nodeAddresses *table.Table[netip.Addr, bpf.NodeAddress]
-	policies      *policyTable  // nil: none are enforced
-	services      *serviceTable // nil: they are left to kube-proxy
-	servicesKnown bool          // all of them have been told
+	subjects      *table.Table[uint32, bpf.Subject] // by HostIfIndex
+	policies      *policyTable                      // nil: none are enforced
+	services      *serviceTable                     // nil: they are left to kube-proxy
+	servicesKnown bool                              // all of them have been told
 }
 
 // sizes are those of the maps.
@@ -184,8 +185,9 @@ func (d *Datapath) open(ctx context.Context, node Node) (err error) {
 	d.ranges = table.New("ranges", rangeRows{d.maps.Ranges})
 	d.senders = table.New("peers", addressRows[bpf.Peer]{d.maps.Peers, bpf.FromOverlayMapFlPeers, "remove nodes from the cluster"})
 	d.routes = table.New("routes", route.Kernel{Handle: d.nl})
+	d.subjects = table.New("subjects", subjectRows{d.maps.Subjects})
 	d.nodeAddresses = table.New("node addresses", addressRows[bpf.NodeAddress]{d.maps.NodeAddresses, bpf.FromPodMapFlNodeAddrs, "remove addresses from the node"})
-	if err = errors.Join(d.endpoints.Resync(), d.ranges.Resync(), d.senders.Resync(), d.nodeAddresses.Resync()); err != nil {
+	if err = errors.Join(d.endpoints.Resync(), d.ranges.Resync(), d.senders.Resync(), d.nodeAddresses.Resync(), d.subjects.Resync()); err != nil {
 		return err
 	}
 	if d.opts.Policies {

@@ -20,8 +20,11 @@ import (
 	"github.com/fairlead-io/fairlead/internal/datapath/route"
 )
 
-// hostIfDigits is how many hexadecimal digits follow "fl" in the name of a host end.
-const hostIfDigits = 12
+// hostIfPrefix begins the name of a host end; hostIfDigits is how many hexadecimal digits follow.
+const (
+	hostIfPrefix = "fl"
+	hostIfDigits = 12
+)
 
 // podWay is how programs are attached to pods' host ends. A tcx link would wait for two RCU
 // grace periods (23 ms of an ADD); nobody else has business at these devices, so that the
@@ -31,7 +34,7 @@ const podWay = link.Clsact
 // hostIfOf returns the name of an endpoint's host end.
 func hostIfOf(containerID, ifName string) string {
 	sum := sha256.Sum256([]byte(containerID + "/" + ifName))
-	return "fl" + hex.EncodeToString(sum[:])[:hostIfDigits]
+	return hostIfPrefix + hex.EncodeToString(sum[:])[:hostIfDigits]
 }
 
 // isHostIf says whether a device's name is one that hostIfOf makes.
@@ -132,9 +135,10 @@ func (d *Datapath) build(ctx context.Context, ep *Endpoint, pod *netns.NS) (err 
 func (d *Datapath) connect(ep Endpoint) error {
 	for _, a := range ep.Addresses {
 		d.endpoints.SetDesired(a, d.endpointRow(ep, a))
+		d.setSubject(a, ep.HostIfIndex)
 	}
 	before := d.rowChanges()
-	if err := errors.Join(d.endpoints.Sync(), d.epochAfter(before)); err != nil {
+	if err := errors.Join(d.subjects.Sync(), d.endpoints.Sync(), d.epochAfter(before)); err != nil {
 		return err
 	}
 	if err := d.attachEndpoint(ep); err != nil {
@@ -236,6 +240,7 @@ func (d *Datapath) removeEndpoint(ep Endpoint) error {
 	for _, a := range ep.Addresses {
 		if row, ok := d.endpoints.Get(a); ok && int(row.Ifindex) == ep.HostIfIndex {
 			d.endpoints.Unset(a)
+			d.subjects.Unset(uint32(ep.HostIfIndex))
 		}
 		if r, ok := d.routes.Get(hostPrefix(a)); ok && r.Ifindex == ep.HostIfIndex {
 			d.routes.Unset(hostPrefix(a))
@@ -243,7 +248,7 @@ func (d *Datapath) removeEndpoint(ep Endpoint) error {
 	}
 	before := d.rowChanges()
 	// The device last: while it is there its index cannot become another's.
-	return errors.Join(d.routes.Sync(), d.endpoints.Sync(), d.epochAfter(before), d.removeDevice(ep.HostIf))
+	return errors.Join(d.routes.Sync(), d.endpoints.Sync(), d.subjects.Sync(), d.epochAfter(before), d.removeDevice(ep.HostIf))
 }
 
 // removeDevice removes a host end, with it the pod's end, and its attachments.

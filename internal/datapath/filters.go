@@ -5,6 +5,7 @@ package datapath
 import (
 	"errors"
 
+	"github.com/fairlead-io/fairlead/internal/datapath/deferred"
 	"github.com/fairlead-io/fairlead/internal/datapath/hostfilter"
 	"github.com/fairlead-io/fairlead/internal/datapath/masquerade"
 )
@@ -17,5 +18,9 @@ func (d *Datapath) repairFilters() error {
 	if repaired {
 		d.log.Warn("the masquerade rules were gone or others, wrote them again")
 	}
-	return errors.Join(err, hostfilter.Sync(d.ns.FD(), d.plan.node.PodCIDRs))
+	repaired, wrong := deferred.Repair(d.ns.FD(), d.deferredRules())
+	if repaired {
+		d.log.Warn("the rules that drop what no policy was asked about were gone or others, wrote them again")
+	}
+	return errors.Join(err, wrong, hostfilter.Sync(d.ns.FD(), d.plan.node.PodCIDRs))
 }

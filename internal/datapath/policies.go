@@ -87,7 +87,7 @@ func (d *Datapath) UpdatePolicies(ctx context.Context, u PolicyUpdate) error {
 			d.setEndpointRow(a)
 		}
 		clear(d.policies.stale)
-		if err := d.endpoints.Sync(); err != nil {
+		if err := errors.Join(d.subjects.Sync(), d.endpoints.Sync()); err != nil {
 			return err
 		}
 		if d.policies.narrower || d.rowChanges() != before {
@@ -109,6 +109,16 @@ func (d *Datapath) setEndpointRow(a netip.Addr) {
 	p := d.policyOf(a)
 	row.Ingress, row.Egress = uint64(p.Ingress), uint64(p.Egress)
 	d.endpoints.SetDesired(a, row)
+	d.setSubject(a, int(row.Ifindex))
+}
+
+// setSubject gives the row of a pod's device the policies of one of its addresses: all have
+// the same.
+func (d *Datapath) setSubject(a netip.Addr, device int) {
+	if d.opts.Policies {
+		p := d.policyOf(a)
+		d.subjects.SetDesired(uint32(device), bpf.Subject{Ingress: uint64(p.Ingress), Egress: uint64(p.Egress)})
+	}
 }
 
 // policyOf returns the policies of a pod's address. Before they are known, those that an

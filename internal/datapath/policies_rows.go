@@ -18,6 +18,26 @@ const policyRemedy = "raise spec.cni.policyEntries (agent flag --policy-entries)
 // IPv6 that has all addresses would have those of IPv4 too.
 var anyIPv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 
+// subjectRows is fl_subjects as the backend of a table.
+type subjectRows struct{ m *ebpf.Map }
+
+// Put implements table.Backend.
+func (r subjectRows) Put(device uint32, s bpf.Subject) error {
+	return put(r.m, bpf.FromPodMapFlSubjects, "remove pods from the node", device, s)
+}
+
+// Delete implements table.Backend.
+func (r subjectRows) Delete(device uint32, _ bpf.Subject) error {
+	return ignoreMissing(r.m.Delete(device))
+}
+
+// List implements table.Backend.
+func (r subjectRows) List() (map[uint32]bpf.Subject, error) {
+	out := map[uint32]bpf.Subject{}
+	err := each(r.m, func(k uint32, v bpf.Subject) { out[k] = v })
+	return out, err
+}
+
 // classRows is fl_classes as the backend of a table.
 type classRows struct{ m *ebpf.Map }
 

@@ -429,3 +429,46 @@ func TestServicesAskThePolicyOfTheirBackend(t *testing.T) {
 		})
 	}
 }
+
+// TestServicesOfTheStack: where kube-proxy translates Services, what a pod may send is judged
+// after that, and nothing leaves where nobody judges.
+func TestServicesOfTheStack(t *testing.T) {
+	for _, family := range []string{"IPv4", "IPv6"} {
+		for _, routing := range []datapath.Routing{datapath.RoutingTunnel, datapath.RoutingNative} {
+			t.Run(family+" "+string(routing), func(t *testing.T) {
+				w := newShapedWorld(t, 2, shape{routing: routing, policies: true})
+				one, two := w.nodes[0], w.nodes[1]
+				client, near, far, stranger := one.addPod(), one.addPod(), two.addPod(), one.addPod()
+				at := map[*pod]netip.Addr{near: serviceIP(family, 1), far: serviceIP(family, 2), stranger: serviceIP(family, 3)}
+				for p, service := range at {
+					serveWeb(t, p, family)
+					one.addService(t, service, p.ip(family))
+				}
+				tcpServer(t, w.outside, netip.AddrPortFrom(outsideIP(family), webPort))
+				udpServer(t, w.outside, netip.AddrPortFrom(outsideIP(family), webPort))
+				tcpServer(t, one.space, netip.AddrPortFrom(one.uplinkIP(family), webPort))
+				one.addService(t, serviceIP(family, 4), one.uplinkIP(family))
+				pods := policing(client, datapath.PodPolicy{Ingress: closedRules, Egress: webRules})
+				one.enforce(t, rules(pods, append(addressesOf(near), addressesOf(far)...)...))
+				from := client.space
+				check(t,
+					byTCP("to a friend here", from, at[near], webPort, true), byUDP("to a friend here", from, at[near], webPort, 100, true),
+					byTCP("to a friend there", from, at[far], webPort, true), byUDP("to a friend there", from, at[far], webPort, 100, true),
+					byTCP("to its other port", from, at[far], otherPort, false), byUDP("to its other port", from, at[near], otherPort, 100, false),
+					byTCP("to a stranger", from, at[stranger], webPort, false), byUDP("to a stranger", from, at[stranger], webPort, 100, false),
+					byTCP("outside", from, outsideIP(family), webPort, false), byUDP("outside", from, outsideIP(family), webPort, 100, false),
+					byTCP("to the host", from, one.uplinkIP(family), webPort, false), byTCP("to the host's service", from, serviceIP(family, 4), webPort, false),
+					byTCP("a stranger outside", stranger.space, outsideIP(family), webPort, true),
+				)
+				one.enforce(t, rules(pods, single(outsideIP(family)), single(one.uplinkIP(family))))
+				check(t,
+					byTCP("outside, a friend", from, outsideIP(family), webPort, true), byUDP("outside, a friend", from, outsideIP(family), webPort, 100, true),
+					byTCP("to the host, a friend", from, one.uplinkIP(family), webPort, true), byTCP("to a former friend", from, at[far], webPort, false),
+				)
+				if count(t, one, "to_pod", "policy_egress") == 0 || count(t, one, "to_uplink", "policy_egress") == 0 {
+					t.Error("nothing was judged where it leaves the stack: the test does not reach it")
+				}
+			})
+		}
+	}
+}

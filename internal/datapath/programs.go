@@ -91,7 +91,7 @@ func (d *Datapath) attachUplink() error {
 	}
 	// Where the routing was native until now, packets leave by the uplink until the
 	// routes are changed: releaseUplink detaches.
-	if _, err := os.Lstat(to); err == nil || d.plan.native || d.opts.Services {
+	if _, err := os.Lstat(to); err == nil || d.plan.native || d.opts.Services || d.opts.Policies {
 		if err := link.Attach(link.BestWay, to, d.settings.UplinkIfindex, link.Egress, d.programs.At(bpf.HookToUplink)); err != nil {
 			return err
 		}
@@ -99,10 +99,10 @@ func (d *Datapath) attachUplink() error {
 	return link.Attach(link.BestWay, from, d.settings.UplinkIfindex, link.Ingress, d.programs.At(bpf.HookFromUplink))
 }
 
-// releaseUplink detaches from the uplink what only native routing and Services need, when no
+// releaseUplink detaches from the uplink what only native routing, Services and policies need, when no
 // route of ours leads there any more.
 func (d *Datapath) releaseUplink() error {
-	if d.plan.native || d.opts.Services {
+	if d.plan.native || d.opts.Services || d.opts.Policies {
 		return nil
 	}
 	return link.Detach(d.pins.Link(uplinkPin, "to"))

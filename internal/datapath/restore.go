@@ -67,12 +67,13 @@ func (d *Datapath) prune(devices map[string]link.Device, kept map[string]bool) e
 		}
 	}
 	d.endpoints.Keep(func(_ netip.Addr, row bpf.Endpoint) bool { return indexes[int(row.Ifindex)] })
+	d.subjects.Keep(func(device uint32, _ bpf.Subject) bool { return indexes[int(device)] })
 	d.routes.Keep(func(p netip.Prefix, r route.Route) bool { return !isHostRoute(p, r) || indexes[r.Ifindex] })
 	stale := func(p netip.Prefix, r route.Route) bool {
 		return isHostRoute(p, r) && r.Ifindex != d.settings.TunnelIfindex
 	}
 	before := d.rowChanges()
-	errs = append(errs, d.endpoints.Sync(), d.endpoints.Prune(nil), d.epochAfter(before),
+	errs = append(errs, d.endpoints.Sync(), d.endpoints.Prune(nil), d.subjects.Sync(), d.subjects.Prune(nil), d.epochAfter(before),
 		d.routes.Sync(), d.routes.Prune(stale), d.prunePins(kept))
 	return errors.Join(errs...)
 }

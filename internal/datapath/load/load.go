@@ -44,7 +44,7 @@ type Settings struct {
 type Maps struct {
 	Endpoints, Ranges, Peers, ViaStack, Connections, State, FlowEvents, Metrics *ebpf.Map
 
-	Classes, Policies, Ports, Drops *ebpf.Map
+	Subjects, Classes, Policies, Ports, Drops *ebpf.Map
 
 	Frontends, Pools, Slots, Backends, SourceRanges, NodeAddresses, Gone *ebpf.Map
 
@@ -104,6 +104,7 @@ func OpenMaps(pins Pins, sizes Sizes, log *slog.Logger) (*Maps, error) {
 	m.Endpoints, m.Ranges, m.Peers = m.byName["fl_endpoints"], m.byName["fl_ranges"], m.byName["fl_peers"]
 	m.ViaStack, m.Metrics = m.byName["fl_via_stack"], m.byName["fl_metrics"]
 	m.Classes, m.Policies, m.Ports = m.byName["fl_classes"], m.byName["fl_policies"], m.byName["fl_ports"]
+	m.Subjects = m.byName["fl_subjects"]
 	m.Drops = m.byName["fl_drops"]
 	m.Frontends, m.Pools, m.Slots, m.Backends = m.byName["fl_frontends"], m.byName["fl_pools"], m.byName["fl_slots"], m.byName["fl_backends"]
 	m.SourceRanges, m.NodeAddresses, m.Gone = m.byName["fl_src_ranges"], m.byName["fl_node_addrs"], m.byName["fl_gone"]
