@@ -5,6 +5,7 @@ package interest
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type Feed struct {
 	open       bool
 	tracked    map[string]*tracked        // newest generation of each policy that is not known to be in force
 	due        []*tracked                 // those that travel with the next change
+	ranges     map[string][]netip.Prefix  // that nodes give addresses of
 	registered map[string]*serve.Delivery // of pods whose addresses are on their way
 	flushed    chan struct{}              // closed at the next flush
 	wake       chan struct{}              // capacity 1

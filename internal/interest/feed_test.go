@@ -109,6 +109,10 @@ func TestARegistrationWaitsForTheInterested(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	l.feed.SetRanges(map[string][]string{"n1": {"10.1.0.0/16"}, "n3": {"10.3.0.0/16", "10.4.0.0/16"}})
+	if _, err := registrar(b, young.UID, []byte{10, 1, 0, 1}, 1); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("an address of another node: %v", err)
+	}
 	if _, err := registrar(b, young.UID, []byte{10, 3, 3, 3}, 10001); status.Code(err) != codes.InvalidArgument {
 		t.Errorf("an endless wait: %v", err)
 	}

@@ -173,6 +173,7 @@ func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store 
 	endpoints := &endpointslice.Reconciler{Client: mgr.GetClient(), Store: store, Events: recorder}
 	nodes := &node.Reconciler{Client: mgr.GetClient(), Store: store, ClusterPodCIDRs: cfg.ClusterPodCIDRs, Built: func(m model.Nodes) {
 		reports.SetModel(m)
+		feed.SetRanges(m.PodCIDRs)
 		if cfg.Services {
 			services.SetNetwork(ctx, m.Addresses, m.Ranges)
 		}
