@@ -96,12 +96,12 @@ func slicesInCache(cfg Config) cache.ByObject {
 func knownKinds() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{
 		corev1.SchemeGroupVersion, eventsv1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, authenticationv1.SchemeGroupVersion, v1alpha1.GroupVersion,
-		networkingv1.SchemeGroupVersion, policyv1.GroupVersion,
+		networkingv1.SchemeGroupVersion, schema.GroupVersion(policyv1.GroupVersion),
 	})
 	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
 	m.Add(networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), meta.RESTScopeNamespace)
-	m.Add(policyv1.GroupVersion.WithKind("ClusterNetworkPolicy"), meta.RESTScopeRoot)
+	m.Add(schema.GroupVersion(policyv1.GroupVersion).WithKind("ClusterNetworkPolicy"), meta.RESTScopeRoot)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Event"), meta.RESTScopeNamespace)
