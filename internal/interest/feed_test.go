@@ -59,7 +59,7 @@ func TestAPolicyIsInForceWithTheLastNode(t *testing.T) {
 	}
 	release()
 	// n3 is told too: nobody names its pod any more.
-	if in := wait(t, second); in.Generation != 2 || in.Nodes != 2 || in.Acknowledged != 3 || in.Refused+in.Waiting+in.Gone != 0 || in.After <= 0 {
+	if in := wait(t, second); in.Generation != 2 || in.Here != 2 || len(in.Elsewhere) != 0 || in.Acknowledged != 3 || in.Refused+in.Waiting+in.Gone != 0 || in.After <= 0 {
 		t.Errorf("it is said: %+v", in)
 	}
 	select {
