@@ -97,6 +97,7 @@ func TestImportRules(t *testing.T) {
 			{"github.com/vishvananda/netlink", []string{"internal/datapath"}, "the kernel is told things in one place"},
 			{"github.com/vishvananda/netns", []string{"internal/datapath"}, "only who locks its thread may change its namespace"},
 			{"github.com/google/nftables", []string{"internal/datapath"}, "the kernel is told things in one place"},
+			{"sigs.k8s.io/network-policy-api/", []string{"internal/model/policy", "controllers/clusternetworkpolicy", "cmd/fairlead/controllerrun"}, "agents speak of policies in internal/state's words"},
 			{"github.com/cloudevents/", []string{"internal/notify"}, "events leave by one package"},
 			{"golang.zx2c4.com/wireguard/wgctrl", []string{"internal/datapath"}, "the kernel is told things in one place"},
 		} {
@@ -120,8 +121,8 @@ func TestImportRules(t *testing.T) {
 			{[]string{"internal"}, []string{"controllers", "cmd"}, "what decides does not know who asks"},
 			{[]string{"controllers"}, []string{"cmd", "internal/helm", "internal/datapath", "internal/agent", "internal/probe/prober", "bpf"}, "controllers reach Helm by internal/release and never the kernel"},
 			{[]string{"internal/datapath"}, []string{"internal/agent", "internal/state", "internal/serve"}, "the datapath takes plain values"},
-			{[]string{"internal/agent"}, []string{"bpf", "internal/serve", "internal/model", "internal/stack"}, "the agent reaches programs through internal/datapath, and the controller by the protocol"},
-			{[]string{"internal/stack", "internal/model", "internal/addresspool", "internal/agent/ipam"}, []string{"internal/helm", "internal/gate", "internal/fleet", "internal/datapath", "internal/serve"}, "pure packages take and return values"},
+			{[]string{"internal/agent"}, []string{"bpf", "internal/serve", "internal/interest", "internal/model", "internal/stack"}, "the agent reaches programs through internal/datapath, and the controller by the protocol"},
+			{[]string{"internal/stack", "internal/model", "internal/addresspool", "internal/agent/ipam"}, []string{"internal/helm", "internal/gate", "internal/fleet", "internal/datapath", "internal/serve", "internal/interest"}, "pure packages take and return values"},
 			{[]string{"internal/addressing"}, []string{"internal", "api"}, "who gets which addresses does not depend on where that is written"},
 			{[]string{"internal/birth"}, []string{"internal/fleet", "internal/release", "internal/helm", "internal/gate"}, "a birth reaches no workload cluster"},
 			{[]string{"internal/trust/revocation"}, []string{"internal", "api"}, "agents have the list of revoked CAs and nothing else of trust"},
@@ -130,6 +131,8 @@ func TestImportRules(t *testing.T) {
 			{[]string{"internal/gate"}, []string{"internal/agent", "internal/probe/prober", "internal/fleet", "internal/helm", "internal/datapath"}, "the gate reads reports and judges them"},
 			{[]string{"controllers", "internal/stack", "internal/fleet", "internal/release", "internal/agent", "internal/notify", "internal/fleetmetrics"}, []string{"internal/cli"}, "what runs in clusters knows nothing of how people ask"},
 			{[]string{"internal/notify"}, []string{"api", "internal/stack", "internal/fleet"}, "notify sends what it is given and knows nothing of rollouts"},
+			{[]string{"internal/interest"}, []string{"internal/agent", "internal/datapath", "internal/enroll"}, "who is told of policies does not depend on what an agent makes of them, nor on how it proves itself"},
+			{[]string{"internal/serve"}, []string{"internal/model", "internal/interest"}, "resources are served without a thought for what they mean"},
 			{[]string{"internal/objects"}, []string{"internal", "api"}, "single objects are read and written without a thought for what they are"},
 			{[]string{"bpf"}, []string{"internal", "controllers", "cmd", "api"}, "programs know nothing of who loads them"},
 		} {
