@@ -128,7 +128,7 @@ func TestImportRules(t *testing.T) {
 			{[]string{"internal/agent/policy"}, []string{"internal/agent/node", "internal/agent/sync", "internal/agent/endpoint", "internal/agent/service"}, "what is enforced does not depend on how it was heard of, nor on who asks"},
 			{[]string{"internal/agent/policy/view"}, []string{"internal", "api"}, "programs anywhere read it"},
 			{[]string{"internal/agent/drop"}, []string{"internal/agent/node", "internal/agent/sync", "internal/agent/endpoint"}, "drops are told of as they come, whoever reads them"},
-			{[]string{"internal/cli/trace"}, []string{"internal/datapath", "internal/agent/node", "internal/agent/sync", "internal/state"}, "people ask agents what they say, by its JSON"},
+			{[]string{"internal/cli/trace", "internal/cli/policies"}, []string{"internal/datapath", "internal/agent/node", "internal/agent/sync", "internal/state"}, "people ask agents what they say, by its JSON"},
 			{[]string{"internal/agent/turn"}, []string{"internal", "api"}, "whose turn it is does not depend on what is done in it"},
 			{[]string{"internal/probe"}, []string{"internal/gate", "internal/datapath", "internal/serve", "internal/fleet"}, "probes measure: they are pods as any, and judge nothing"},
 			{[]string{"internal/gate"}, []string{"internal/agent", "internal/probe/prober", "internal/fleet", "internal/helm", "internal/datapath"}, "the gate reads reports and judges them"},
