@@ -97,7 +97,7 @@ func (c *Config) Validate() error {
 
 // Bounds of the waits of an ADD: the CNI server gives one 30 s altogether.
 const (
-	maxPolicyWait = 15 * time.Second
+	maxPolicyWait = 10 * time.Second
 	maxPeerWait   = 10 * time.Second
 )
 

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,13 +33,10 @@ type podPolicies struct {
 	policyWait, peerWait time.Duration
 	metrics              *policyMetrics
 	log                  *slog.Logger
-
-	mu    sync.Mutex
-	peers map[endpoint.Key]bool // that policies name, between Prepare and Connected
 }
 
 func newPodPolicies(cfg Config, n *node.Node, r registrar, m *policyMetrics, log *slog.Logger) *podPolicies {
-	return &podPolicies{node: n, registrar: r, policyWait: cfg.PolicyWait, peerWait: cfg.PeerWait, metrics: m, log: log, peers: map[endpoint.Key]bool{}}
+	return &podPolicies{node: n, registrar: r, policyWait: cfg.PolicyWait, peerWait: cfg.PeerWait, metrics: m, log: log}
 }
 
 // Restored implements endpoint.Policies.
@@ -52,20 +48,29 @@ func podOf(p endpoint.Pod, addresses []netip.Addr) policy.Pod {
 	return policy.Pod{Namespace: p.Namespace, Name: p.Name, UID: p.UID, Addresses: addresses}
 }
 
-// Prepare implements endpoint.Policies.
-func (p *podPolicies) Prepare(ctx context.Context, a endpoint.Attachment, addresses []netip.Addr) error {
-	waiting, cancel := context.WithTimeout(ctx, p.policyWait)
+// Await implements endpoint.Policies.
+func (p *podPolicies) Await(ctx context.Context, a endpoint.Attachment) error {
+	ctx, cancel := context.WithTimeout(ctx, p.policyWait)
 	defer cancel()
 	began := time.Now()
-	peer, err := p.node.PreparePod(waiting, a.Key.String(), podOf(a.Pod, addresses))
+	err := p.node.AwaitPod(ctx, podOf(a.Pod, nil))
 	p.metrics.waited("policies", began, err)
 	if err != nil {
-		return cniapi.Errorf(cniapi.CodeTryAgainLater, "pod %s is not connected: %v", a.Pod, err)
+		return notYet(a, err)
 	}
-	if peer {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.peers[a.Key] = true
+	return nil
+}
+
+func notYet(a endpoint.Attachment, err error) error {
+	return cniapi.Errorf(cniapi.CodeTryAgainLater, "pod %s is not connected: %v", a.Pod, err)
+}
+
+// Prepare implements endpoint.Policies.
+func (p *podPolicies) Prepare(ctx context.Context, a endpoint.Attachment, addresses []netip.Addr) error {
+	ctx, cancel := context.WithTimeout(ctx, p.policyWait)
+	defer cancel()
+	if err := p.node.PreparePod(ctx, a.Key.String(), podOf(a.Pod, addresses)); err != nil {
+		return notYet(a, err)
 	}
 	return nil
 }
@@ -73,11 +78,7 @@ func (p *podPolicies) Prepare(ctx context.Context, a endpoint.Attachment, addres
 // Connected implements endpoint.Policies: pods whose policies name this one get to know it
 // before its first packet, if that takes no longer than is allowed.
 func (p *podPolicies) Connected(ctx context.Context, r endpoint.Record) {
-	p.mu.Lock()
-	peer := p.peers[r.Key()]
-	delete(p.peers, r.Key())
-	p.mu.Unlock()
-	if !peer || p.peerWait <= 0 {
+	if p.peerWait <= 0 || !p.node.IsPeer(podOf(r.Pod, nil)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.peerWait)
@@ -99,12 +100,7 @@ func still(waiting int) error {
 }
 
 // Gone implements endpoint.Policies.
-func (p *podPolicies) Gone(ctx context.Context, k endpoint.Key) {
-	p.mu.Lock()
-	delete(p.peers, k)
-	p.mu.Unlock()
-	p.node.ForgetPod(ctx, k.String())
-}
+func (p *podPolicies) Gone(ctx context.Context, k endpoint.Key) { p.node.ForgetPod(ctx, k.String()) }
 
 var (
 	policiesDesc      = prometheus.NewDesc("fairlead_agent_policies", "Network policies that this node knows: those that select its pods.", nil, nil)

@@ -99,7 +99,7 @@ func TestANewPodIsMadeKnownToThoseWhosePoliciesNameIt(t *testing.T) {
 		registered      int
 	}{{"kube-system", "dns", 0}, {"shop", "web", 1}} {
 		a, record := attachmentOf(c.namespace, c.name, "u")
-		if err := p.Prepare(t.Context(), a, []netip.Addr{address}); err != nil {
+		if err := errors.Join(p.Await(t.Context(), a), p.Prepare(t.Context(), a, []netip.Addr{address})); err != nil {
 			t.Fatal(err)
 		}
 		p.Connected(t.Context(), record)
@@ -119,7 +119,7 @@ func TestNobodyWaitsLongForControllers(t *testing.T) {
 			return agentsync.Registration{Asked: 1}, errors.Join(ctx.Err())
 		}})
 		a, record := attachmentOf("shop", "web", "u")
-		if err := p.Prepare(t.Context(), a, []netip.Addr{address}); err != nil {
+		if err := errors.Join(p.Await(t.Context(), a), p.Prepare(t.Context(), a, []netip.Addr{address})); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
@@ -129,7 +129,7 @@ func TestNobodyWaitsLongForControllers(t *testing.T) {
 		}
 		began = time.Now()
 		a, _ = attachmentOf("shop", "db", "u")
-		err := p.Prepare(t.Context(), a, []netip.Addr{address})
+		err := p.Await(t.Context(), a)
 		var words *cniapi.Error
 		if took := time.Since(began); took != 5*time.Second || !errors.As(err, &words) || words.Code != cniapi.CodeTryAgainLater || !strings.Contains(words.Msg, "shop/db") {
 			t.Errorf("a pod that nobody tells of waited %v and was told %v", took, err)

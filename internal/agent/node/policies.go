@@ -70,11 +70,11 @@ func (n *Node) ApplyPolicies(ctx context.Context, u agentsync.PolicyUpdate) erro
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	wrong := p.take(u)
-	if u.Follows {
+	// What is wrong is taken back at once, and must not close pods until then.
+	if wrong := p.take(u); wrong != nil || u.Follows {
 		return wrong
 	}
-	return errors.Join(wrong, p.enforce(ctx))
+	return p.enforce(ctx)
 }
 
 // take tells the engine of a change.

@@ -47,45 +47,73 @@ func (n *Node) ForgetPod(ctx context.Context, key string) {
 // yet: the pod may be connected later.
 var ErrPolicyUnknown = errors.New("try again")
 
-// PreparePod has the policies of a pod in force before the pod is connected. It waits until
-// all that select the pod are known, or the context ends. peer: policies on some node name
-// the pod as a peer. After an error nothing is left of the pod.
-func (n *Node) PreparePod(ctx context.Context, key string, pod policy.Pod) (peer bool, err error) {
+// AwaitPod waits until all policies that select a pod are known, or the context ends.
+func (n *Node) AwaitPod(ctx context.Context, pod policy.Pod) error {
+	return n.wait(ctx, pod, func(bool) error { return nil })
+}
+
+// IsPeer says whether policies on some node name a pod of this one as a peer.
+func (n *Node) IsPeer(pod policy.Pod) bool {
 	p := n.policies
 	if p == nil {
-		return false, nil
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.engine == nil {
+		return false
+	}
+	_, peer := p.engine.Subject(pod.Namespace, pod.Name, pod.UID)
+	return peer
+}
+
+// PreparePod has the policies of a pod in force before the pod is connected. It waits as
+// AwaitPod does. After an error nothing is left of the pod.
+func (n *Node) PreparePod(ctx context.Context, key string, pod policy.Pod) error {
+	return n.wait(ctx, pod, func(in bool) error { return n.policies.prepare(ctx, key, pod, in) })
+}
+
+// wait calls a function, with the lock held, when the policies of a pod are known. in: its
+// namespace has some.
+func (n *Node) wait(ctx context.Context, pod policy.Pod, then func(in bool) error) error {
+	p := n.policies
+	if p == nil {
+		return nil
 	}
 	for {
-		done, peer, wait, err := p.prepare(ctx, key, pod)
-		if done || err != nil {
-			return peer, err
+		p.mu.Lock()
+		ready, in := p.ready(pod)
+		if ready {
+			err := then(in)
+			p.mu.Unlock()
+			return err
 		}
+		changed := p.changed
+		p.mu.Unlock()
 		select {
 		case <-ctx.Done():
-			return false, fmt.Errorf("%w: %w", p.lacks(pod), ErrPolicyUnknown)
-		case <-wait:
+			return fmt.Errorf("%w: %w", p.lacks(pod), ErrPolicyUnknown)
+		case <-changed:
 		}
 	}
 }
 
-// prepare is one attempt of PreparePod; wait is closed when another one may do better.
-func (p *policies) prepare(ctx context.Context, key string, pod policy.Pod) (done, peer bool, wait <-chan struct{}, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	in, scoped := false, false
-	if p.engine != nil {
-		in, scoped = p.engine.Scope(pod.Namespace)
-		in = in && pod.Name != ""
+// ready says whether all is known that matters to a pod. A pod of a namespace without policies
+// waits for nobody else's.
+func (p *policies) ready(pod policy.Pod) (ready, in bool) {
+	if p.dp == nil {
+		return false, false
 	}
-	switch {
-	case p.dp == nil || !scoped || in && !p.whole:
-		return false, false, p.changed, nil
-	case in:
-		known := false
-		if known, peer = p.engine.Subject(pod.Namespace, pod.Name, pod.UID); !known {
-			return false, false, p.changed, nil
-		}
+	in, scoped := p.engine.Scope(pod.Namespace)
+	if in = in && pod.Name != ""; !scoped || !in {
+		return scoped, in
 	}
+	known, _ := p.engine.Subject(pod.Namespace, pod.Name, pod.UID)
+	return known && p.whole, in
+}
+
+// prepare brings a pod's policies into force.
+func (p *policies) prepare(ctx context.Context, key string, pod policy.Pod, in bool) (err error) {
 	p.engine.SetPod(key, pod)
 	if p.whole {
 		err = p.enforce(ctx)
@@ -95,9 +123,8 @@ func (p *policies) prepare(ctx context.Context, key string, pod policy.Pod) (don
 	}
 	if err != nil {
 		p.engine.RemovePod(key)
-		return false, false, nil, err
 	}
-	return true, peer, nil, nil
+	return err
 }
 
 func unpoliced(addresses []netip.Addr) map[netip.Addr]datapath.PodPolicy {
