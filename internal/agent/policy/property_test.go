@@ -249,6 +249,9 @@ func describe(p probe) string {
 func take(t *testing.T, k *kernel, e *policy.Engine, probes []probe, mixed bool) {
 	t.Helper()
 	u := e.Take()
+	if len(u.Pods)%5 == 4 { // it failed, say, and all is told once more
+		u = e.Complete()
+	}
 	checkForm(t, u)
 	type seen struct{ first, between, last, there bool }
 	all := make([]seen, len(probes))
