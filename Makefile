@@ -181,9 +181,10 @@ rollout-surge: deps images out/fairlead-$(NEXT).tar images-faulty charts-next la
 	FAIRLEAD_SURGE=1 go test -count=1 -timeout 30m -v -run TestBASurge ./test/rollout
 
 .PHONY: test-conformance
-test-conformance: deps images lab-build ## Kubernetes' own network specs on alpha and bravo, those about Services in short (root).
+test-conformance: deps images lab-build ## Kubernetes' own network specs on alpha and bravo, those about Services and policies in short (root).
 	go run ./test/demo
 	go run ./test/conformance/cmd/conformance --set short --parallel 3
+	go run ./test/conformance/cmd/conformance --set policy-api --focus CNPAdminTierIntegration
 	$(LAB) down
 
 .PHONY: conformance-services
@@ -194,6 +195,16 @@ conformance-services: deps images lab-build ## All of Kubernetes' own specs abou
 	go run ./test/conformance/cmd/conformance --set services --parallel 6 --timeout 60m
 	go run ./test/demo -routing Native
 	go run ./test/conformance/cmd/conformance --set native
+	$(LAB) down
+
+.PHONY: conformance-policy
+conformance-policy: deps images lab-build ## All of Kubernetes' specs about NetworkPolicy and network-policy-api's suite, in tunnels and with native routing (root, 40 minutes).
+	go run ./test/demo
+	go run ./test/conformance/cmd/conformance --set policy --parallel 3 --timeout 60m
+	go run ./test/conformance/cmd/conformance --set policy-api --timeout 30m
+	go run ./test/demo -routing Native
+	go run ./test/conformance/cmd/conformance --set policy --parallel 3 --timeout 60m
+	go run ./test/conformance/cmd/conformance --set policy-api --timeout 30m
 	$(LAB) down
 
 .PHONY: scale-services
