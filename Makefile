@@ -219,6 +219,14 @@ bench: bin/bench lab-build ## Measure the datapath beside the kernel's paths, fl
 	cd test/bench/flannel && $(GO) build -o ../../../bin/peers/flannel .
 	bin/bench -flannel bin/peers/flannel -cni bin/peers -kubernetes $(KUBEBUILDER_ASSETS) -o out/bench.json -docs docs/bench.md
 
+.PHONY: bench-policy
+bench-policy: export LAB_CLUSTERS := alpha
+bench-policy: deps images bin/bench lab-build ## Measure on the lab how soon packets follow a change of a policy or a label, beside 1 and 500 policies (root, 15 minutes).
+	go run ./test/demo
+	go run ./test/bench/cmd/policy -o out/bench.json
+	$(LAB) down
+	bin/bench -docs-only -docs docs/bench.md
+
 .PHONY: bench-short
 bench-short: bin/bench lab-build ## Fail when a ratio to the kernel's own paths, or to kube-proxy, misses its gate (root, 2 minutes).
 	bin/bench -short -kubernetes $(KUBEBUILDER_ASSETS)

@@ -86,6 +86,11 @@ func startWatch(t *testing.T, cluster, namespace, pod string, paths []reach.Path
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if _, err := watch.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
 	return watch
 }
 

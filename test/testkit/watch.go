@@ -21,7 +21,7 @@ import (
 // Watch is a reach.Watch in a pod.
 type Watch struct {
 	stop  func() error
-	ended chan error
+	ended chan error // has the watch's error once it has ended
 
 	mu      sync.Mutex
 	last    map[string]reach.Change // by path
@@ -110,7 +110,7 @@ func (w *Watch) Passing() []string {
 
 // Stop ends the watch and returns what came of each path.
 func (w *Watch) Stop() (map[string]reach.Change, error) {
-	err := errors.Join(w.stop(), <-w.ended)
+	err := errors.Join(w.stop(), w.wait())
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for p, c := range w.last {
@@ -119,6 +119,13 @@ func (w *Watch) Stop() (map[string]reach.Change, error) {
 		}
 	}
 	return w.last, err
+}
+
+// wait waits for the end.
+func (w *Watch) wait() error {
+	err := <-w.ended
+	w.ended <- err
+	return err
 }
 
 // Seen asks a server of package reach in a pod what has arrived there.
