@@ -3,6 +3,7 @@
 package pod
 
 import (
+	"reflect"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,7 +13,12 @@ import (
 func sample(namespace string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "p", UID: "u1", ResourceVersion: "7", Labels: map[string]string{"a": "b"}},
-		Spec:       corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c"}}},
+		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{
+			{Name: "c", Ports: []corev1.ContainerPort{{ContainerPort: 9}, {Name: "http", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}}}, {Name: "d"},
+		}, InitContainers: []corev1.Container{
+			{Name: "i", Ports: []corev1.ContainerPort{{Name: "gone", ContainerPort: 1}}},
+			{Name: "side", Ports: []corev1.ContainerPort{{Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP}}, RestartPolicy: new(corev1.ContainerRestartPolicyAlways)},
+		}},
 		Status: corev1.PodStatus{
 			Phase: corev1.PodRunning, PodIP: "10.0.1.5", PodIPs: []corev1.PodIP{{IP: "10.0.1.5"}, {IP: "fd00::5"}}, HostIP: "192.168.0.1",
 			Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled}, {Type: corev1.PodReady, Status: corev1.ConditionTrue}},
@@ -34,10 +40,13 @@ func TestTransform(t *testing.T) {
 			if relevant(sample(c.namespace), got) || got.ResourceVersion != "7" {
 				t.Errorf("something is missing: %+v", got)
 			}
-			if got.Spec.Containers != nil {
+			if want := toPolicy(sample(c.namespace)); !reflect.DeepEqual(toPolicy(got), want) || len(want.Ports) != 2 {
+				t.Errorf("policies see %+v, want %+v", toPolicy(got), want)
+			}
+			if len(got.Spec.Containers) != 1 || got.Spec.Containers[0].Name != "" || len(got.Spec.Containers[0].Ports) != 1 {
 				t.Errorf("something is left: %+v", got)
 			}
-			if ours := got.Labels != nil && got.Status.HostIP != "" && len(got.Status.Conditions) == 1; ours != c.ours {
+			if ours := got.Status.HostIP != "" && len(got.Status.Conditions) == 1; ours != c.ours {
 				t.Errorf("kept as a controller's: %v, %+v", ours, got)
 			}
 		})

@@ -9,7 +9,7 @@ import (
 
 // Transform returns a function that leaves of a Pod what the controllers need,
 // before it enters the cache: a cluster has tens of thousands of them. Pods of
-// namespace (the controllers' own) keep their labels and their Ready condition.
+// namespace (the controllers' own) keep their Ready condition.
 func Transform(namespace string) func(any) (any, error) {
 	return func(obj any) (any, error) {
 		p, ok := obj.(*corev1.Pod)
@@ -20,9 +20,12 @@ func Transform(namespace string) func(any) (any, error) {
 			TypeMeta: p.TypeMeta,
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion,
-				DeletionTimestamp: p.DeletionTimestamp,
+				DeletionTimestamp: p.DeletionTimestamp, Labels: p.Labels,
 			},
-			Spec: corev1.PodSpec{NodeName: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork},
+			Spec: corev1.PodSpec{
+				NodeName: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork,
+				Containers: namedPorts(p.Spec.Containers, false), InitContainers: namedPorts(p.Spec.InitContainers, true),
+			},
 			Status: corev1.PodStatus{
 				Phase: p.Status.Phase, PodIP: p.Status.PodIP, PodIPs: p.Status.PodIPs,
 			},
@@ -30,7 +33,6 @@ func Transform(namespace string) func(any) (any, error) {
 		if p.Namespace != namespace {
 			return out, nil
 		}
-		out.Labels = p.Labels
 		out.Status.HostIP, out.Status.HostIPs = p.Status.HostIP, p.Status.HostIPs
 		for _, c := range p.Status.Conditions {
 			if c.Type == corev1.PodReady {

@@ -34,6 +34,9 @@ type Options struct {
 	// Unanswered are types that subscribers may ask for and that are somebody else's: an
 	// empty answer would take from them what they hold.
 	Unanswered []string
+	// Optional are types that a subscriber need not ask for to be in sync: agents of an
+	// earlier version do not know them.
+	Optional []string
 }
 
 func (o Options) withDefaults() Options {

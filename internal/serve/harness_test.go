@@ -54,8 +54,16 @@ type lab struct {
 
 func newLab(t *testing.T, opts serve.Options) *lab {
 	t.Helper()
+	return newLabOf(t, opts, state.AgentTypes...)
+}
+
+// newLabOf is a lab whose store has these types.
+func newLabOf(t *testing.T, opts serve.Options, types ...string) *lab {
+	t.Helper()
+	types = slices.Clone(types)
+	slices.Sort(types)
 	l := &lab{
-		t: t, store: serve.NewStore(state.AgentTypes...), root: enrolltest.NewRoot(t),
+		t: t, store: serve.NewStore(slices.Compact(types)...), root: enrolltest.NewRoot(t),
 		registry: prometheus.NewRegistry(),
 		statuses: map[string]serve.NodeStatus{}, changed: make(chan struct{}, 1),
 	}
@@ -254,7 +262,11 @@ func (s *subscriber) nothing() {
 
 func (s *subscriber) ack(r *discovery.DeltaDiscoveryResponse) {
 	s.t.Helper()
-	s.send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.TypeUrl, ResponseNonce: r.Nonce})
+	s.send(ackOf(r))
+}
+
+func ackOf(r *discovery.DeltaDiscoveryResponse) *discovery.DeltaDiscoveryRequest {
+	return &discovery.DeltaDiscoveryRequest{TypeUrl: r.TypeUrl, ResponseNonce: r.Nonce}
 }
 
 func (s *subscriber) nack(r *discovery.DeltaDiscoveryResponse, words string) {

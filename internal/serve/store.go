@@ -24,7 +24,9 @@ type Store struct {
 	scopes map[string]map[string]*table // scope -> type URL
 	subs   map[string]map[*dirtySet]struct{}
 	counts map[string]int
-	notify func(typeURL string, resources int)
+	// revision counts the changes.
+	revision uint64
+	notify   func(typeURL string, resources int)
 }
 
 // table is the resources of one type in one scope.
@@ -97,12 +99,50 @@ func (s *Store) Swap(scope, typeURL string, resources []state.Resource) (changed
 func (s *Store) Change(scope, typeURL string, set []state.Resource, removed []string) (changed int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	names := s.change(scope, typeURL, state.Delta{Set: set, Removed: removed})
+	s.mark(scope, typeURL, names)
+	return len(names)
+}
+
+// Apply changes resources of a type within several scopes at once, and returns how the
+// subscribers that this concerns take it.
+func (s *Store) Apply(typeURL string, scopes map[string]state.Delta) *Delivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := &Delivery{done: make(chan struct{}), waiting: 1} // held open until all are told
+	changed := make(map[string][]string, len(scopes))
+	for scope, delta := range scopes {
+		if names := s.change(scope, typeURL, delta); len(names) > 0 {
+			changed[scope] = names
+		}
+	}
+	// A subscriber takes marks whenever it likes. So it is expected to settle all of them, those
+	// of its own scope last, before it is told of any.
+	shared, own := changed[Shared], s.revision+2
+	if len(shared) > 0 {
+		s.seers(Shared, func(sub *dirtySet) { sub.expect(typeURL, s.revision+1, d) })
+	}
+	delete(changed, Shared)
+	for scope := range changed {
+		s.seers(scope, func(sub *dirtySet) { sub.expect(typeURL, own, d) })
+	}
+	s.mark(Shared, typeURL, shared)
+	for scope, names := range changed {
+		s.revision = own - 1 // all of them are the same
+		s.mark(scope, typeURL, names)
+	}
+	s.revision = own
+	d.arrived(acknowledged)
+	return d
+}
+
+// change returns the names of what differs.
+func (s *Store) change(scope, typeURL string, delta state.Delta) (names []string) {
 	t := s.table(scope, typeURL)
 	if t == noTable {
 		t = &table{rows: map[string]state.Resource{}}
 	}
 	before := len(t.rows)
-	var names []string
 	drop := func(name string) bool {
 		prev, ok := t.rows[name]
 		if ok {
@@ -111,7 +151,7 @@ func (s *Store) Change(scope, typeURL string, set []state.Resource, removed []st
 		}
 		return ok
 	}
-	for _, r := range set {
+	for _, r := range delta.Set {
 		if prev, ok := t.rows[r.Name]; ok && prev.Version == r.Version {
 			continue
 		}
@@ -120,19 +160,18 @@ func (s *Store) Change(scope, typeURL string, set []state.Resource, removed []st
 		t.digest.flip(memberDigest(typeURL, r.Name, r.Version))
 		names = append(names, r.Name)
 	}
-	for _, name := range removed {
+	for _, name := range delta.Removed {
 		if drop(name) {
 			names = append(names, name)
 		}
 	}
 	if len(names) == 0 {
-		return 0
+		return nil
 	}
 	s.put(scope, typeURL, t)
 	s.counts[typeURL] += len(t.rows) - before
 	s.notify(typeURL, s.counts[typeURL])
-	s.mark(scope, typeURL, names)
-	return len(names)
+	return names
 }
 
 var noTable = &table{}
@@ -160,17 +199,26 @@ func (s *Store) put(scope, typeURL string, t *table) {
 	tables[typeURL] = t
 }
 
-// mark tells everyone who sees the scope. It never waits for anybody.
+// mark tells everyone who sees the scope, as one revision. It never waits for anybody.
 func (s *Store) mark(scope, typeURL string, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	s.revision++
+	s.seers(scope, func(d *dirtySet) { d.add(typeURL, names, s.revision) })
+}
+
+// seers visits everyone who sees the scope.
+func (s *Store) seers(scope string, visit func(*dirtySet)) {
 	if scope != Shared {
 		for d := range s.subs[scope] {
-			d.add(typeURL, names)
+			visit(d)
 		}
 		return
 	}
 	for _, subs := range s.subs {
 		for d := range subs {
-			d.add(typeURL, names)
+			visit(d)
 		}
 	}
 }
@@ -186,6 +234,7 @@ func (s *Store) attach(node string, d *dirtySet) {
 }
 
 func (s *Store) detach(node string, d *dirtySet) {
+	defer d.leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.subs[node], d)
@@ -213,12 +262,16 @@ func (s *Store) names(node, typeURL string) []string {
 	return slices.AppendSeq(names, maps.Keys(s.table(node, typeURL).rows))
 }
 
-// wanted is the digest over everything that node sees, of every type of the store.
-func (s *Store) wanted(node string) string {
+// wanted is the digest over everything that node sees, of every type of the store but those
+// that are left out.
+func (s *Store) wanted(node string, leftOut func(typeURL string) bool) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var d digest
 	for _, typeURL := range s.types {
+		if leftOut(typeURL) {
+			continue
+		}
 		d.flip(typeDigest(typeURL))
 		d.flip(s.table(Shared, typeURL).digest)
 		d.flip(s.table(node, typeURL).digest)
@@ -234,24 +287,35 @@ func (s *Store) known(typeURL string) bool { return slices.Contains(s.types, typ
 type dirtySet struct {
 	wake chan struct{} // capacity 1
 
-	mu    sync.Mutex
-	names map[string]map[string]struct{}
+	mu       sync.Mutex
+	marks    map[string]*marks
+	follows  map[string]bool
+	expected map[string][]expected // by type, in the order of their revisions
+}
+
+// marks are names of one type, and the revision of the last of them.
+type marks struct {
+	names    map[string]struct{}
+	revision uint64
 }
 
 func newDirtySet() *dirtySet {
-	return &dirtySet{wake: make(chan struct{}, 1), names: map[string]map[string]struct{}{}}
+	return &dirtySet{
+		wake: make(chan struct{}, 1), marks: map[string]*marks{}, follows: map[string]bool{}, expected: map[string][]expected{},
+	}
 }
 
-func (d *dirtySet) add(typeURL string, names []string) {
+func (d *dirtySet) add(typeURL string, names []string, revision uint64) {
 	d.mu.Lock()
-	set := d.names[typeURL]
-	if set == nil {
-		set = make(map[string]struct{}, len(names))
-		d.names[typeURL] = set
+	m := d.marks[typeURL]
+	if m == nil {
+		m = &marks{names: make(map[string]struct{}, len(names))}
+		d.marks[typeURL] = m
 	}
 	for _, n := range names {
-		set[n] = struct{}{}
+		m.names[n] = struct{}{}
 	}
+	m.revision = revision
 	d.mu.Unlock()
 	select {
 	case d.wake <- struct{}{}:
@@ -260,10 +324,10 @@ func (d *dirtySet) add(typeURL string, names []string) {
 }
 
 // take returns what was marked since the last take.
-func (d *dirtySet) take() map[string]map[string]struct{} {
+func (d *dirtySet) take() map[string]*marks {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	taken := d.names
-	d.names = map[string]map[string]struct{}{}
+	taken := d.marks
+	d.marks = map[string]*marks{}
 	return taken
 }

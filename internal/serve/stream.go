@@ -171,6 +171,7 @@ func (st *stream) handle(req *discovery.DeltaDiscoveryRequest) error {
 		if len(st.subs) >= st.server.opts.MaxTypes {
 			return status.Errorf(codes.ResourceExhausted, "more than %d types are subscribed to on one stream", st.server.opts.MaxTypes)
 		}
+		st.dirty.follow(typeURL) // before the store is read: what changes from now on is told
 		sub = newSubscription(typeURL, nodeView{st.server.store, st.peer.Node, typeURL}, st.server.opts, req.GetInitialResourceVersions())
 		st.subs[typeURL], fresh = sub, true
 		st.order = append(st.order, typeURL)
@@ -232,6 +233,7 @@ func (st *stream) settle(sub *subscription, req *discovery.DeltaDiscoveryRequest
 	if req.GetErrorDetail() == nil {
 		st.server.metrics.acks.WithLabelValues(label).Inc()
 		sub.ack()
+		st.dirty.settle(sub.typeURL, b.covers, sub.outcome())
 		return
 	}
 	st.server.metrics.nacks.WithLabelValues(label).Inc()
@@ -247,12 +249,13 @@ func (st *stream) settle(sub *subscription, req *discovery.DeltaDiscoveryRequest
 // takeDirty hands the store's marks to the subscriptions. Types that nobody
 // subscribed to yet are read from the store when somebody does.
 func (st *stream) takeDirty() {
-	for typeURL, names := range st.dirty.take() {
+	for typeURL, m := range st.dirty.take() {
 		sub := st.subs[typeURL]
 		if sub == nil {
 			continue
 		}
-		for name := range names {
+		sub.taken = m.revision
+		for name := range m.names {
 			if sub.covers(name) {
 				sub.dirty[name] = struct{}{}
 			}
@@ -276,6 +279,9 @@ func (st *stream) pump() {
 		sub := st.subs[typeURL]
 		b := sub.next()
 		if b == nil {
+			if sub.inflight == nil {
+				st.dirty.settle(typeURL, sub.taken, sub.outcome())
+			}
 			continue
 		}
 		st.nonce++
@@ -325,8 +331,10 @@ func (st *stream) encode(sub *subscription, b *batch) *discovery.DeltaDiscoveryR
 func (st *stream) status(connected bool) NodeStatus {
 	s := NodeStatus{
 		Node: st.peer.Node, AgentVersion: st.version, Connected: connected, LittleRoom: st.room,
-		Wanted: st.server.store.wanted(st.peer.Node),
 	}
+	s.Wanted = st.server.store.wanted(st.peer.Node, func(typeURL string) bool {
+		return st.subs[typeURL] == nil && slices.Contains(st.server.opts.Optional, typeURL)
+	})
 	var acked digest
 	for _, typeURL := range st.order {
 		sub := st.subs[typeURL]

@@ -24,7 +24,8 @@ type batch struct {
 	sent    time.Time
 	version map[string]string // resources by name
 	removed []string
-	partial bool // more of what was there when the subscriber came follows
+	covers  uint64 // revision up to which nothing remains to be sent besides; 0: something does
+	partial bool   // more of what was there when the subscriber came follows
 }
 
 func (b *batch) names() []string {
@@ -56,6 +57,7 @@ type subscription struct {
 	alone    bool                // whose turn it is, see nextDirty
 	unheard  map[string]struct{} // there when the subscriber came, and neither acknowledged nor refused yet
 
+	taken    uint64 // revision of the last marks that dirty has
 	inflight *batch
 	round    *isolation          // not nil: a culprit is being looked for
 	refused  map[string]*refusal // by name; "" for a refused empty response
@@ -189,6 +191,9 @@ func (s *subscription) next() *batch {
 		b = &batch{}
 	}
 	b.partial = owes
+	if s.round == nil && len(s.dirty) == 0 {
+		b.covers = s.taken
+	}
 	s.first, s.open = false, owes
 	s.inflight = b
 	return b
@@ -226,6 +231,14 @@ func (s *subscription) lacks(name string) bool {
 	have, holds := s.held[name]
 	_, owed := s.owed[name]
 	return exists && (!holds || have != want) || !exists && (holds || owed)
+}
+
+// outcome is what becomes of changes that the subscriber is through with.
+func (s *subscription) outcome() outcome {
+	if len(s.refused) > 0 {
+		return refusing
+	}
+	return acknowledged
 }
 
 // nextDirty takes the dirty names, in order and up to the bounds of a response. Names

@@ -23,6 +23,13 @@ type Resource struct {
 	Body []byte
 }
 
+// Delta is what changes of the resources of one type that somebody sees.
+type Delta struct {
+	Set []Resource
+	// Removed are the names of those that are no more.
+	Removed []string
+}
+
 // Encode makes a Resource of a message. Two messages of equal content give equal bytes.
 func Encode(name string, m proto.Message) (Resource, error) {
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)

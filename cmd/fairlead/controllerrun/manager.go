@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -23,10 +24,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 
 	"github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/controllers/clusternetworkpolicy"
 	"github.com/fairlead-io/fairlead/controllers/controllerslice"
 	"github.com/fairlead-io/fairlead/controllers/endpointslice"
+	"github.com/fairlead-io/fairlead/controllers/namespace"
+	"github.com/fairlead-io/fairlead/controllers/networkpolicy"
 	"github.com/fairlead-io/fairlead/controllers/node"
 	"github.com/fairlead-io/fairlead/controllers/nodenetwork"
 	"github.com/fairlead-io/fairlead/controllers/pod"
@@ -43,6 +48,7 @@ func newManager(cfg Config) (manager.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, eventsv1.AddToScheme, discoveryv1.AddToScheme, authenticationv1.AddToScheme, v1alpha1.AddToScheme,
+		networkingv1.AddToScheme, policyv1.AddToScheme,
 	} {
 		utilruntime.Must(add(scheme))
 	}
@@ -67,6 +73,10 @@ func newManager(cfg Config) (manager.Manager, error) {
 			&v1alpha1.NodeNetwork{}:      {Transform: nodenetwork.Transform},
 			&corev1.Service{}:            {Transform: service.Transform},
 			&discoveryv1.EndpointSlice{}: slicesInCache(cfg),
+
+			&corev1.Namespace{}:              {Transform: namespace.Transform},
+			&networkingv1.NetworkPolicy{}:    {Transform: networkpolicy.Transform},
+			&policyv1.ClusterNetworkPolicy{}: {Transform: clusternetworkpolicy.Transform},
 		}},
 	})
 }
@@ -86,8 +96,12 @@ func slicesInCache(cfg Config) cache.ByObject {
 func knownKinds() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{
 		corev1.SchemeGroupVersion, eventsv1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, authenticationv1.SchemeGroupVersion, v1alpha1.GroupVersion,
+		networkingv1.SchemeGroupVersion, policyv1.SchemeGroupVersion,
 	})
 	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	m.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
+	m.Add(networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), meta.RESTScopeNamespace)
+	m.Add(policyv1.SchemeGroupVersion.WithKind("ClusterNetworkPolicy"), meta.RESTScopeRoot)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Event"), meta.RESTScopeNamespace)

@@ -31,6 +31,7 @@ import (
 	"github.com/fairlead-io/fairlead/controllers/pod"
 	"github.com/fairlead-io/fairlead/controllers/service"
 	"github.com/fairlead-io/fairlead/internal/enroll"
+	"github.com/fairlead-io/fairlead/internal/interest"
 	"github.com/fairlead-io/fairlead/internal/model"
 	"github.com/fairlead-io/fairlead/internal/serve"
 	"github.com/fairlead-io/fairlead/internal/state"
@@ -101,18 +102,20 @@ func Run(ctx context.Context, cfg Config) error {
 		return errors.Join(err, xds.Close(), health.Close())
 	}
 	silent := unanswered(cfg)
-	store := serve.NewStore(slices.DeleteFunc(slices.Clone(state.AgentTypes), func(t string) bool { return slices.Contains(silent, t) })...)
+	store := serve.NewStore(served(silent)...)
+	feed := interest.New(store, cfg.Metrics, cfg.Log)
 	reports := nodenetwork.New(nodenetwork.Config{
 		Client: mgr.GetClient(), Self: cfg.PodName, Namespace: cfg.Namespace, IsController: isController(cfg.Namespace), Services: cfg.Services,
 	})
-	if err := addControllers(ctx, cfg, mgr, store, reports, authority, xds.Addr()); err != nil {
+	if err := addControllers(ctx, cfg, mgr, store, feed, reports, authority, xds.Addr()); err != nil {
 		return errors.Join(err, xds.Close(), health.Close())
 	}
-	server := serve.NewServer(store, authenticate(cfg.ClusterName), reports, serve.Options{Unanswered: silent}, cfg.Metrics, cfg.Log)
+	server := serve.NewServer(store, authenticate(cfg.ClusterName), reports, serve.Options{Unanswered: silent, Optional: []string{state.PolicyType}}, cfg.Metrics, cfg.Log)
 	g := grpc.NewServer(serve.GRPCOptions(authority.Credentials())...)
 	server.Register(g)
 	state.RegisterEnrollmentServer(g, enroll.NewService(authority, enroll.TokenReviewer{Client: mgr.GetClient()},
 		"system:serviceaccount:"+cfg.Namespace+":fairlead-agent", cfg.Metrics, cfg.Log))
+	state.RegisterPodAddressesServer(g, interest.NewRegistrar(feed, authenticate(cfg.ClusterName)))
 
 	cfg.Log.Info("starting", "cluster", cfg.ClusterName, "pod", cfg.PodName, "listen", xds.Addr().String(), "health", health.Addr().String())
 	group, ctx := errgroup.WithContext(ctx)
@@ -127,6 +130,18 @@ func Run(ctx context.Context, cfg Config) error {
 	group.Go(func() error { return server.Run(serving, g, xds, grace) })
 	group.Go(func() error { return mgr.Start(ctx) })
 	return group.Wait()
+}
+
+// served are the types of the store: policies first, since no pod is connected before they
+// are known.
+func served(silent []string) []string {
+	types := []string{state.PolicyType}
+	for _, t := range state.AgentTypes {
+		if t != state.PolicyType && !slices.Contains(silent, t) {
+			types = append(types, t)
+		}
+	}
+	return types
 }
 
 // unanswered are the types of Services where these are kube-proxy's: an agent that balances
@@ -148,7 +163,7 @@ func authenticate(cluster string) serve.Authenticate {
 
 // addControllers adds the reconcilers and, once their caches are filled, the
 // store's first content. Before that nothing is served.
-func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store *serve.Store, reports *nodenetwork.Reconciler, authority *enroll.Authority, xds net.Addr) error {
+func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store *serve.Store, feed *interest.Feed, reports *nodenetwork.Reconciler, authority *enroll.Authority, xds net.Addr) error {
 	tcp, ok := xds.(*net.TCPAddr)
 	if !ok {
 		return fmt.Errorf("flag --listen: %s is no TCP address", xds)
@@ -165,7 +180,8 @@ func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store 
 	pods := &pod.Reconciler{Client: mgr.GetClient(), Store: store}
 	slice := &controllerslice.Reconciler{Client: mgr.GetClient(), Namespace: cfg.Namespace, Port: int32(tcp.Port)}
 	syncAnnouncements, err := addPools(ctx, cfg, mgr, store, authority)
-	balanced := []error{err}
+	syncPolicies, policyErr := addPolicies(mgr, feed)
+	balanced := []error{err, policyErr}
 	if cfg.Services {
 		balanced = append(balanced, services.SetupWithManager(mgr), endpoints.SetupWithManager(mgr))
 	}
@@ -189,6 +205,9 @@ func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store 
 				if err := errors.Join(endpoints.SyncAll(ctx), services.SyncAll(ctx)); err != nil {
 					return err
 				}
+			}
+			if err := syncPolicies(ctx); err != nil {
+				return err
 			}
 			if err := syncAnnouncements(ctx); err != nil {
 				return err
