@@ -108,6 +108,8 @@ func compareRow(got, want *bpf.Connection) string {
 		return "is another flow's"
 	case got.Flow.Protocol == 0:
 		return "" // free
+	case got.Verdict != want.Verdict:
+		return "what policies said differs"
 	case got.Epoch != want.Epoch || got.Flags != want.Flags || got.Seen != want.Seen:
 		return "epoch, flags or tick differ"
 	}

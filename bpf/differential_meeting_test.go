@@ -29,9 +29,15 @@ func (d *differential) oneIn(n int) bool { return d.r.IntN(n) == 0 }
 
 // first returns the changes that make a node of a shape one of its own.
 func (d *differential) first() []step {
-	steps := make([]step, 8)
+	steps := make([]step, 8, 32)
 	for i := range steps {
 		steps[i] = d.change()
+	}
+	if d.oneIn(4) { // nobody has policies
+		return steps
+	}
+	for range 24 {
+		steps = append(steps, step{Change: &change{Policy: d.policyChange()}})
 	}
 	return steps
 }
@@ -60,6 +66,10 @@ func (d *differential) next() step {
 // change returns a change of the node's rows, or of the epoch alone.
 func (d *differential) change() step {
 	c := &change{}
+	if len(d.n.world.Policies.Classes) > 0 && d.oneIn(2) {
+		c.Policy = d.policyChange()
+		return step{Change: c}
+	}
 	switch d.r.IntN(8) {
 	case 0: // the epoch alone
 	case 1:
@@ -67,7 +77,8 @@ func (d *differential) change() step {
 	case 2, 3:
 		c.Endpoint = pickOf(d, ownPods)
 		if !d.oneIn(4) {
-			c.AsEndpoint = &model.Endpoint{Ifindex: pickOf(d, d.n.space.pods).index, MAC: [6]byte{2, 0, 0, 0, 0, byte(d.r.IntN(4))}}
+			former := d.n.world.Endpoints[c.Endpoint]
+			c.AsEndpoint = &model.Endpoint{Ingress: former.Ingress, Egress: former.Egress, Ifindex: pickOf(d, d.n.space.pods).index, MAC: [6]byte{2, 0, 0, 0, 0, byte(d.r.IntN(4))}}
 		}
 	default:
 		c.Range = pickOf(d, slices.Concat(farRanges4, farRanges6, nestedRanges))
@@ -160,6 +171,8 @@ func (d *differential) place(m *met) {
 		if d.oneIn(20) { // a spoofed source
 			m.Ifindex = pickOf(d, n.space.pods).index
 		}
+	case bpf.HookToPod:
+		m.Ingress = pickOf(d, []uint32{0, n.space.pods[0].index, n.space.pods[1].index, n.space.uplink.index})
 	case bpf.HookFromOverlay:
 		m.Key, m.VNI, m.Sender = true, n.shape.VNI, d.senderOf(m.Bytes)
 		switch d.r.IntN(40) {

@@ -40,6 +40,7 @@ var (
 	ownRange4, ownRange6 = netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("fd00:1::/64")
 	farRanges4           = []netip.Prefix{netip.MustParsePrefix("10.2.0.0/24"), netip.MustParsePrefix("10.3.0.0/24"), netip.MustParsePrefix("10.4.0.0/24")}
 	farRanges6           = []netip.Prefix{netip.MustParsePrefix("fd00:2::/64"), netip.MustParsePrefix("fd00:3::/64"), netip.MustParsePrefix("fd00:4::/64")}
+	hosts                = []netip.Addr{self4, self6}
 	ownPods              = []netip.Addr{pod4, other4, pod6, other6}
 	farPods              = []netip.Addr{
 		netip.MustParseAddr("10.2.0.10"), netip.MustParseAddr("10.2.0.200"), netip.MustParseAddr("10.3.0.10"), netip.MustParseAddr("10.4.0.10"),
@@ -53,7 +54,7 @@ var (
 	unusedOwn   = []netip.Addr{netip.MustParseAddr("10.1.0.99"), netip.MustParseAddr("fd00:1::63")}
 	gateways    = []netip.Addr{gateway4, gateway6}
 	moreOutside = []netip.Addr{
-		outside4, outside6, netip.MustParseAddr("224.0.0.251"), netip.MustParseAddr("ff02::fb"), netip.MustParseAddr("255.255.255.255"),
+		outside4, outside6, self4, self6, netip.MustParseAddr("224.0.0.251"), netip.MustParseAddr("ff02::fb"), netip.MustParseAddr("255.255.255.255"),
 		netip.MustParseAddr("fe80::1"), netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("::"), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1"),
 	}
 )
@@ -103,6 +104,9 @@ func (n *node) reset() error {
 	w := &model.World{
 		Router: [6]byte(routerMAC), VNI: sh.VNI, TunnelAddress: self4, TunnelPort: sh.Port, Epoch: 1,
 		Endpoints: map[netip.Addr]model.Endpoint{}, Ranges: map[netip.Prefix]model.Range{}, Peers: map[netip.Addr]bool{},
+		Hosts: map[netip.Addr]bool{}, Fragments: map[bpf.FragmentKey]bpf.Fragment{}, Policies: model.Policies{
+			Classes: map[netip.Prefix]uint64{}, Tables: map[bpf.PolicyKey]uint64{}, Ports: map[uint64][]model.PortVerdict{},
+		},
 		TunnelHops: map[netip.Addr]model.Hop{}, NativeHops: map[netip.Prefix]model.Hop{},
 	}
 	n.world = w
@@ -120,6 +124,9 @@ func (n *node) reset() error {
 	}
 	n.setFamily(sh.Pods4, gateway4, ownRange4, "255.255.255.255/32")
 	n.setFamily(sh.Pods6, gateway6, ownRange6, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128")
+	for _, a := range hosts {
+		w.Hosts[a] = true
+	}
 	for i, a := range ownPods {
 		if sh.has(a) {
 			w.Endpoints[a] = model.Endpoint{Ifindex: n.space.pods[i%2].index, MAC: [6]byte{2, 0, 0, 0, 0, byte(10 + i%2)}}
@@ -149,7 +156,7 @@ func (sh shape) has(a netip.Addr) bool { return a.Is4() && sh.Pods4 || a.Is6() &
 
 // write makes the kernel's maps equal to the world's.
 func (n *node) write() error {
-	for _, name := range []string{"fl_endpoints", "fl_ranges", "fl_peers"} {
+	for _, name := range []string{"fl_endpoints", "fl_ranges", "fl_peers", "fl_node_addrs", "fl_classes", "fl_policies", "fl_ports", "fl_fragments"} {
 		if err := clearMap(n.k.maps[name]); err != nil {
 			return err
 		}
@@ -161,6 +168,11 @@ func (n *node) write() error {
 	}
 	for p, r := range n.world.Ranges {
 		if err := n.putRange(p, r); err != nil {
+			return err
+		}
+	}
+	for a := range n.world.Hosts {
+		if err := n.k.maps["fl_node_addrs"].Put(bpf.AddressOf(a), bpf.NodeAddress{Known: 1}); err != nil {
 			return err
 		}
 	}
@@ -206,7 +218,7 @@ func clearMap(m *ebpf.Map) error {
 }
 
 func (n *node) putEndpoint(a netip.Addr, ep model.Endpoint) error {
-	return n.k.maps["fl_endpoints"].Put(bpf.AddressOf(a), bpf.Endpoint{Ifindex: ep.Ifindex, Mac: ep.MAC})
+	return n.k.maps["fl_endpoints"].Put(bpf.AddressOf(a), bpf.Endpoint{Ifindex: ep.Ifindex, Mac: ep.MAC, Ingress: ep.Ingress, Egress: ep.Egress})
 }
 
 func (n *node) putRange(p netip.Prefix, r model.Range) error {

@@ -42,6 +42,7 @@ type change struct {
 	AsEndpoint *model.Endpoint
 	Peer       netip.Addr
 	AsPeer     bool
+	Policy     *policyChange
 }
 
 // age lets time pass for rows of the table of connections.
@@ -63,6 +64,9 @@ func (s step) String() string {
 			return fmt.Sprintf("endpoint %s becomes %s, next epoch\n", c.Endpoint, orNone(c.AsEndpoint))
 		case c.Peer.IsValid():
 			return fmt.Sprintf("peer %s: %v, next epoch\n", c.Peer, c.AsPeer)
+		}
+		if c.Policy != nil {
+			return fmt.Sprintf("%+v, next epoch\n", *c.Policy)
 		}
 		return "next epoch\n"
 	case s.Age != nil:
@@ -150,6 +154,9 @@ func (n *node) change(c change) error {
 	case c.Peer.IsValid():
 		delete(n.world.Peers, c.Peer)
 		err = unlessMissing(n.k.maps["fl_peers"].Delete(bpf.AddressOf(c.Peer)))
+	}
+	if c.Policy != nil {
+		err = errors.Join(err, n.changePolicy(*c.Policy))
 	}
 	n.world.Epoch++
 	return errors.Join(err, n.putEpoch())

@@ -168,7 +168,7 @@ func (o outcomes) count(m met, want model.Outcome) {
 
 // ofServices says whether a reason is one of packets to Services, which the model does not know.
 func ofServices(r bpf.Reason) bool {
-	return r >= bpf.ReasonService && r <= bpf.ReasonServiceTooBig || r >= bpf.ReasonDropSourceRange
+	return r >= bpf.ReasonService && r <= bpf.ReasonServiceTooBig || r >= bpf.ReasonDropSourceRange && r <= bpf.ReasonDropUnrouted
 }
 
 // wantAll expects every outcome that there is to have been met.

@@ -18,8 +18,11 @@ import (
 const (
 	FromPodMapFlAffinities     = "fl_affinities"
 	FromPodMapFlBackends       = "fl_backends"
+	FromPodMapFlClasses        = "fl_classes"
 	FromPodMapFlConnections    = "fl_connections"
+	FromPodMapFlDrops          = "fl_drops"
 	FromPodMapFlEndpoints      = "fl_endpoints"
+	FromPodMapFlEvents         = "fl_events"
 	FromPodMapFlFlowEvents     = "fl_flow_events"
 	FromPodMapFlFragments      = "fl_fragments"
 	FromPodMapFlFrontends      = "fl_frontends"
@@ -27,7 +30,9 @@ const (
 	FromPodMapFlMetrics        = "fl_metrics"
 	FromPodMapFlNodeAddrs      = "fl_node_addrs"
 	FromPodMapFlPeers          = "fl_peers"
+	FromPodMapFlPolicies       = "fl_policies"
 	FromPodMapFlPools          = "fl_pools"
+	FromPodMapFlPorts          = "fl_ports"
 	FromPodMapFlRanges         = "fl_ranges"
 	FromPodMapFlSlots          = "fl_slots"
 	FromPodMapFlSockOrigins    = "fl_sock_origins"
@@ -109,8 +114,11 @@ type FromPodProgramSpecs struct {
 type FromPodMapSpecs struct {
 	FlAffinities   *ebpf.MapSpec `ebpf:"fl_affinities"`
 	FlBackends     *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlClasses      *ebpf.MapSpec `ebpf:"fl_classes"`
 	FlConnections  *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlDrops        *ebpf.MapSpec `ebpf:"fl_drops"`
 	FlEndpoints    *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlEvents       *ebpf.MapSpec `ebpf:"fl_events"`
 	FlFlowEvents   *ebpf.MapSpec `ebpf:"fl_flow_events"`
 	FlFragments    *ebpf.MapSpec `ebpf:"fl_fragments"`
 	FlFrontends    *ebpf.MapSpec `ebpf:"fl_frontends"`
@@ -118,7 +126,9 @@ type FromPodMapSpecs struct {
 	FlMetrics      *ebpf.MapSpec `ebpf:"fl_metrics"`
 	FlNodeAddrs    *ebpf.MapSpec `ebpf:"fl_node_addrs"`
 	FlPeers        *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPolicies     *ebpf.MapSpec `ebpf:"fl_policies"`
 	FlPools        *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlPorts        *ebpf.MapSpec `ebpf:"fl_ports"`
 	FlRanges       *ebpf.MapSpec `ebpf:"fl_ranges"`
 	FlSlots        *ebpf.MapSpec `ebpf:"fl_slots"`
 	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
@@ -176,8 +186,11 @@ func (o *FromPodObjects) Close() error {
 type FromPodMaps struct {
 	FlAffinities   *ebpf.Map `ebpf:"fl_affinities"`
 	FlBackends     *ebpf.Map `ebpf:"fl_backends"`
+	FlClasses      *ebpf.Map `ebpf:"fl_classes"`
 	FlConnections  *ebpf.Map `ebpf:"fl_connections"`
+	FlDrops        *ebpf.Map `ebpf:"fl_drops"`
 	FlEndpoints    *ebpf.Map `ebpf:"fl_endpoints"`
+	FlEvents       *ebpf.Map `ebpf:"fl_events"`
 	FlFlowEvents   *ebpf.Map `ebpf:"fl_flow_events"`
 	FlFragments    *ebpf.Map `ebpf:"fl_fragments"`
 	FlFrontends    *ebpf.Map `ebpf:"fl_frontends"`
@@ -185,7 +198,9 @@ type FromPodMaps struct {
 	FlMetrics      *ebpf.Map `ebpf:"fl_metrics"`
 	FlNodeAddrs    *ebpf.Map `ebpf:"fl_node_addrs"`
 	FlPeers        *ebpf.Map `ebpf:"fl_peers"`
+	FlPolicies     *ebpf.Map `ebpf:"fl_policies"`
 	FlPools        *ebpf.Map `ebpf:"fl_pools"`
+	FlPorts        *ebpf.Map `ebpf:"fl_ports"`
 	FlRanges       *ebpf.Map `ebpf:"fl_ranges"`
 	FlSlots        *ebpf.Map `ebpf:"fl_slots"`
 	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
@@ -201,8 +216,11 @@ func (m *FromPodMaps) Close() error {
 	return _FromPodClose(
 		m.FlAffinities,
 		m.FlBackends,
+		m.FlClasses,
 		m.FlConnections,
+		m.FlDrops,
 		m.FlEndpoints,
+		m.FlEvents,
 		m.FlFlowEvents,
 		m.FlFragments,
 		m.FlFrontends,
@@ -210,7 +228,9 @@ func (m *FromPodMaps) Close() error {
 		m.FlMetrics,
 		m.FlNodeAddrs,
 		m.FlPeers,
+		m.FlPolicies,
 		m.FlPools,
+		m.FlPorts,
 		m.FlRanges,
 		m.FlSlots,
 		m.FlSockOrigins,

@@ -51,6 +51,14 @@ type (
 	FragmentKey    = layoutFragmentKey
 	Fragment       = layoutFragment
 
+	// Class is a row of fl_classes, which has the keys of fl_ranges.
+	Class     = layoutClass
+	PolicyKey = layoutPolicyKey
+	Policy    = layoutPolicy
+	PortKey   = layoutPortKey
+	Verdict   = layoutVerdict
+	DropEvent = layoutDropEvent
+
 	Hook   = layoutHook
 	Reason = layoutReason
 )
@@ -99,6 +107,19 @@ const (
 	ConnectionSeen = uint8(layoutConnectionFlagCONNECTION_SEEN)
 	ConnectionFin  = uint8(layoutConnectionFlagCONNECTION_FIN)
 	ConnectionRst  = uint8(layoutConnectionFlagCONNECTION_RST)
+)
+
+// Verdicts of Connection.
+const (
+	ConnectionOpened  = uint8(layoutConnectionVerdictCONNECTION_OPENED)
+	ConnectionOpenedB = uint8(layoutConnectionVerdictCONNECTION_OPENED_B)
+	ConnectionAllowed = uint8(layoutConnectionVerdictCONNECTION_ALLOWED)
+)
+
+// Directions of DropEvent.
+const (
+	DirectionIngress = uint8(layoutDirectionDIRECTION_INGRESS)
+	DirectionEgress  = uint8(layoutDirectionDIRECTION_EGRESS)
 )
 
 // What can happen to a row of fl_connections.
@@ -168,6 +189,10 @@ const (
 	ReasonDropChanging    = layoutReasonREASON_DROP_CHANGING
 	ReasonDropUnrouted    = layoutReasonREASON_DROP_UNROUTED
 
+	ReasonDropIngress  = layoutReasonREASON_DROP_INGRESS
+	ReasonDropEgress   = layoutReasonREASON_DROP_EGRESS
+	ReasonDropFragment = layoutReasonREASON_DROP_FRAGMENT
+
 	ReasonSlots = layoutReasonREASON_SLOTS
 )
 
@@ -209,6 +234,19 @@ func Prefix(k RangeKey) netip.Prefix {
 		bits -= 96
 	}
 	return netip.PrefixFrom(addr, bits)
+}
+
+// Bits of PortKey.Prefixlen: every protocol without a row, every port of one, one port.
+const (
+	PortsOfTable    = 64
+	PortsOfProtocol = 80
+	OnePort         = 96
+)
+
+// PortKeyOf returns the key of ports in a table: those that share the first bits bits of port,
+// which is in host byte order, with it.
+func PortKeyOf(table uint64, protocol uint8, port uint16, bits uint32) PortKey {
+	return PortKey{Prefixlen: bits, Ports: [2]uint32{uint32(table), uint32(table >> 32)}, Protocol: protocol, Port: Port(port)}
 }
 
 var hookNames = map[Hook]string{
@@ -256,6 +294,9 @@ var reasonNames = map[Reason]string{
 	ReasonDropNoBackend:   "no_backend",
 	ReasonDropChanging:    "backends_changing",
 	ReasonDropUnrouted:    "unrouted",
+	ReasonDropIngress:     "policy_ingress",
+	ReasonDropEgress:      "policy_egress",
+	ReasonDropFragment:    "policy_fragment",
 }
 
 // ReasonName returns the name of a reason, "" for a slot without one.

@@ -48,6 +48,11 @@ const (
 	layoutBackendFlagBACKEND_POD   layoutBackendFlag = 2
 )
 
+type layoutClass struct {
+	_  structs.HostLayout
+	Id uint64
+}
+
 type layoutConnection struct {
 	_        structs.HostLayout
 	Flow     layoutFlow
@@ -57,7 +62,8 @@ type layoutConnection struct {
 	Path     [2]layoutPath
 	Seen     uint32
 	Flags    uint8
-	Pad      [3]uint8
+	Verdict  uint8
+	Pad      [2]uint8
 }
 
 type layoutConnectionFlag uint32
@@ -66,6 +72,14 @@ const (
 	layoutConnectionFlagCONNECTION_SEEN layoutConnectionFlag = 1
 	layoutConnectionFlagCONNECTION_FIN  layoutConnectionFlag = 4
 	layoutConnectionFlagCONNECTION_RST  layoutConnectionFlag = 16
+)
+
+type layoutConnectionVerdict uint32
+
+const (
+	layoutConnectionVerdictCONNECTION_OPENED   layoutConnectionVerdict = 1
+	layoutConnectionVerdictCONNECTION_OPENED_B layoutConnectionVerdict = 2
+	layoutConnectionVerdictCONNECTION_ALLOWED  layoutConnectionVerdict = 4
 )
 
 type layoutCounter struct {
@@ -89,11 +103,35 @@ type layoutDatagramOrigin struct {
 	Pad   [2]uint8
 }
 
+type layoutDirection uint32
+
+const (
+	layoutDirectionDIRECTION_INGRESS layoutDirection = 1
+	layoutDirectionDIRECTION_EGRESS  layoutDirection = 2
+)
+
+type layoutDropEvent struct {
+	_         structs.HostLayout
+	Cause     uint64
+	Src       layoutAddress
+	Dst       layoutAddress
+	Sport     uint16
+	Dport     uint16
+	Length    uint32
+	Hook      uint8
+	Reason    uint8
+	Direction uint8
+	Protocol  uint8
+	Pad       [4]uint8
+}
+
 type layoutEndpoint struct {
 	_       structs.HostLayout
 	Ifindex uint32
 	Mac     [6]uint8
-	Pad     [2]uint8
+	Pad     [6]uint8
+	Ingress uint64
+	Egress  uint64
 }
 
 type layoutFlow struct {
@@ -188,7 +226,7 @@ const (
 type layoutLayoutVersion uint32
 
 const (
-	layoutLayoutVersionLAYOUT_VERSION     layoutLayoutVersion = 3
+	layoutLayoutVersionLAYOUT_VERSION     layoutLayoutVersion = 4
 	layoutLayoutVersionNOTES_VERSION      layoutLayoutVersion = 1
 	layoutLayoutVersionTRANSLATED_VERSION layoutLayoutVersion = 1
 )
@@ -230,10 +268,30 @@ type layoutPeer struct {
 	Known uint32
 }
 
+type layoutPolicy struct {
+	_     structs.HostLayout
+	Ports uint64
+}
+
+type layoutPolicyKey struct {
+	_       structs.HostLayout
+	Ruleset uint64
+	Class   uint64
+}
+
 type layoutPool struct {
 	_     structs.HostLayout
 	Base  uint32
 	Slots uint32
+}
+
+type layoutPortKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Ports     [2]uint32
+	Protocol  uint8
+	Pad       uint8
+	Port      uint16
 }
 
 type layoutRange struct {
@@ -292,7 +350,10 @@ const (
 	layoutReasonREASON_DROP_NO_BACKEND   layoutReason = 28
 	layoutReasonREASON_DROP_CHANGING     layoutReason = 29
 	layoutReasonREASON_DROP_UNROUTED     layoutReason = 30
-	layoutReasonREASON_SLOTS             layoutReason = 32
+	layoutReasonREASON_DROP_INGRESS      layoutReason = 31
+	layoutReasonREASON_DROP_EGRESS       layoutReason = 32
+	layoutReasonREASON_DROP_FRAGMENT     layoutReason = 33
+	layoutReasonREASON_SLOTS             layoutReason = 40
 )
 
 type layoutSocketOrigin struct {
@@ -355,48 +416,63 @@ type layoutTranslationKey struct {
 	Pad      [3]uint8
 }
 
+type layoutVerdict struct {
+	_     structs.HostLayout
+	Cause uint64
+	Allow uint8
+	Pad   [7]uint8
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	layoutVarEmitAffinity        = "emit_affinity"
-	layoutVarEmitAffinityKey     = "emit_affinity_key"
-	layoutVarEmitBackend         = "emit_backend"
-	layoutVarEmitBackendFlag     = "emit_backend_flag"
-	layoutVarEmitConnection      = "emit_connection"
-	layoutVarEmitConnectionFlag  = "emit_connection_flag"
-	layoutVarEmitCounter         = "emit_counter"
-	layoutVarEmitDatagramKey     = "emit_datagram_key"
-	layoutVarEmitDatagramOrigin  = "emit_datagram_origin"
-	layoutVarEmitEndpoint        = "emit_endpoint"
-	layoutVarEmitFlow            = "emit_flow"
-	layoutVarEmitFlowEvent       = "emit_flow_event"
-	layoutVarEmitFlowNote        = "emit_flow_note"
-	layoutVarEmitFragment        = "emit_fragment"
-	layoutVarEmitFragmentKey     = "emit_fragment_key"
-	layoutVarEmitFrontend        = "emit_frontend"
-	layoutVarEmitFrontendFlag    = "emit_frontend_flag"
-	layoutVarEmitFrontendKey     = "emit_frontend_key"
-	layoutVarEmitGoneKey         = "emit_gone_key"
-	layoutVarEmitHook            = "emit_hook"
-	layoutVarEmitLayoutVersion   = "emit_layout_version"
-	layoutVarEmitNodeAddress     = "emit_node_address"
-	layoutVarEmitPath            = "emit_path"
-	layoutVarEmitPathFlag        = "emit_path_flag"
-	layoutVarEmitPathKind        = "emit_path_kind"
-	layoutVarEmitPeer            = "emit_peer"
-	layoutVarEmitPool            = "emit_pool"
-	layoutVarEmitRange           = "emit_range"
-	layoutVarEmitRangeFlag       = "emit_range_flag"
-	layoutVarEmitRangeKey        = "emit_range_key"
-	layoutVarEmitReason          = "emit_reason"
-	layoutVarEmitSocketOrigin    = "emit_socket_origin"
-	layoutVarEmitSourceRange     = "emit_source_range"
-	layoutVarEmitSourceRangeKey  = "emit_source_range_key"
-	layoutVarEmitState           = "emit_state"
-	layoutVarEmitTranslation     = "emit_translation"
-	layoutVarEmitTranslationFlag = "emit_translation_flag"
-	layoutVarEmitTranslationKey  = "emit_translation_key"
+	layoutVarEmitAffinity          = "emit_affinity"
+	layoutVarEmitAffinityKey       = "emit_affinity_key"
+	layoutVarEmitBackend           = "emit_backend"
+	layoutVarEmitBackendFlag       = "emit_backend_flag"
+	layoutVarEmitClass             = "emit_class"
+	layoutVarEmitConnection        = "emit_connection"
+	layoutVarEmitConnectionFlag    = "emit_connection_flag"
+	layoutVarEmitConnectionVerdict = "emit_connection_verdict"
+	layoutVarEmitCounter           = "emit_counter"
+	layoutVarEmitDatagramKey       = "emit_datagram_key"
+	layoutVarEmitDatagramOrigin    = "emit_datagram_origin"
+	layoutVarEmitDirection         = "emit_direction"
+	layoutVarEmitDropEvent         = "emit_drop_event"
+	layoutVarEmitEndpoint          = "emit_endpoint"
+	layoutVarEmitFlow              = "emit_flow"
+	layoutVarEmitFlowEvent         = "emit_flow_event"
+	layoutVarEmitFlowNote          = "emit_flow_note"
+	layoutVarEmitFragment          = "emit_fragment"
+	layoutVarEmitFragmentKey       = "emit_fragment_key"
+	layoutVarEmitFrontend          = "emit_frontend"
+	layoutVarEmitFrontendFlag      = "emit_frontend_flag"
+	layoutVarEmitFrontendKey       = "emit_frontend_key"
+	layoutVarEmitGoneKey           = "emit_gone_key"
+	layoutVarEmitHook              = "emit_hook"
+	layoutVarEmitLayoutVersion     = "emit_layout_version"
+	layoutVarEmitNodeAddress       = "emit_node_address"
+	layoutVarEmitPath              = "emit_path"
+	layoutVarEmitPathFlag          = "emit_path_flag"
+	layoutVarEmitPathKind          = "emit_path_kind"
+	layoutVarEmitPeer              = "emit_peer"
+	layoutVarEmitPolicy            = "emit_policy"
+	layoutVarEmitPolicyKey         = "emit_policy_key"
+	layoutVarEmitPool              = "emit_pool"
+	layoutVarEmitPortKey           = "emit_port_key"
+	layoutVarEmitRange             = "emit_range"
+	layoutVarEmitRangeFlag         = "emit_range_flag"
+	layoutVarEmitRangeKey          = "emit_range_key"
+	layoutVarEmitReason            = "emit_reason"
+	layoutVarEmitSocketOrigin      = "emit_socket_origin"
+	layoutVarEmitSourceRange       = "emit_source_range"
+	layoutVarEmitSourceRangeKey    = "emit_source_range_key"
+	layoutVarEmitState             = "emit_state"
+	layoutVarEmitTranslation       = "emit_translation"
+	layoutVarEmitTranslationFlag   = "emit_translation_flag"
+	layoutVarEmitTranslationKey    = "emit_translation_key"
+	layoutVarEmitVerdict           = "emit_verdict"
 )
 
 // loadLayout returns the embedded CollectionSpec for layout.
@@ -453,44 +529,52 @@ type layoutMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type layoutVariableSpecs struct {
-	EmitAffinity        *ebpf.VariableSpec `ebpf:"emit_affinity"`
-	EmitAffinityKey     *ebpf.VariableSpec `ebpf:"emit_affinity_key"`
-	EmitBackend         *ebpf.VariableSpec `ebpf:"emit_backend"`
-	EmitBackendFlag     *ebpf.VariableSpec `ebpf:"emit_backend_flag"`
-	EmitConnection      *ebpf.VariableSpec `ebpf:"emit_connection"`
-	EmitConnectionFlag  *ebpf.VariableSpec `ebpf:"emit_connection_flag"`
-	EmitCounter         *ebpf.VariableSpec `ebpf:"emit_counter"`
-	EmitDatagramKey     *ebpf.VariableSpec `ebpf:"emit_datagram_key"`
-	EmitDatagramOrigin  *ebpf.VariableSpec `ebpf:"emit_datagram_origin"`
-	EmitEndpoint        *ebpf.VariableSpec `ebpf:"emit_endpoint"`
-	EmitFlow            *ebpf.VariableSpec `ebpf:"emit_flow"`
-	EmitFlowEvent       *ebpf.VariableSpec `ebpf:"emit_flow_event"`
-	EmitFlowNote        *ebpf.VariableSpec `ebpf:"emit_flow_note"`
-	EmitFragment        *ebpf.VariableSpec `ebpf:"emit_fragment"`
-	EmitFragmentKey     *ebpf.VariableSpec `ebpf:"emit_fragment_key"`
-	EmitFrontend        *ebpf.VariableSpec `ebpf:"emit_frontend"`
-	EmitFrontendFlag    *ebpf.VariableSpec `ebpf:"emit_frontend_flag"`
-	EmitFrontendKey     *ebpf.VariableSpec `ebpf:"emit_frontend_key"`
-	EmitGoneKey         *ebpf.VariableSpec `ebpf:"emit_gone_key"`
-	EmitHook            *ebpf.VariableSpec `ebpf:"emit_hook"`
-	EmitLayoutVersion   *ebpf.VariableSpec `ebpf:"emit_layout_version"`
-	EmitNodeAddress     *ebpf.VariableSpec `ebpf:"emit_node_address"`
-	EmitPath            *ebpf.VariableSpec `ebpf:"emit_path"`
-	EmitPathFlag        *ebpf.VariableSpec `ebpf:"emit_path_flag"`
-	EmitPathKind        *ebpf.VariableSpec `ebpf:"emit_path_kind"`
-	EmitPeer            *ebpf.VariableSpec `ebpf:"emit_peer"`
-	EmitPool            *ebpf.VariableSpec `ebpf:"emit_pool"`
-	EmitRange           *ebpf.VariableSpec `ebpf:"emit_range"`
-	EmitRangeFlag       *ebpf.VariableSpec `ebpf:"emit_range_flag"`
-	EmitRangeKey        *ebpf.VariableSpec `ebpf:"emit_range_key"`
-	EmitReason          *ebpf.VariableSpec `ebpf:"emit_reason"`
-	EmitSocketOrigin    *ebpf.VariableSpec `ebpf:"emit_socket_origin"`
-	EmitSourceRange     *ebpf.VariableSpec `ebpf:"emit_source_range"`
-	EmitSourceRangeKey  *ebpf.VariableSpec `ebpf:"emit_source_range_key"`
-	EmitState           *ebpf.VariableSpec `ebpf:"emit_state"`
-	EmitTranslation     *ebpf.VariableSpec `ebpf:"emit_translation"`
-	EmitTranslationFlag *ebpf.VariableSpec `ebpf:"emit_translation_flag"`
-	EmitTranslationKey  *ebpf.VariableSpec `ebpf:"emit_translation_key"`
+	EmitAffinity          *ebpf.VariableSpec `ebpf:"emit_affinity"`
+	EmitAffinityKey       *ebpf.VariableSpec `ebpf:"emit_affinity_key"`
+	EmitBackend           *ebpf.VariableSpec `ebpf:"emit_backend"`
+	EmitBackendFlag       *ebpf.VariableSpec `ebpf:"emit_backend_flag"`
+	EmitClass             *ebpf.VariableSpec `ebpf:"emit_class"`
+	EmitConnection        *ebpf.VariableSpec `ebpf:"emit_connection"`
+	EmitConnectionFlag    *ebpf.VariableSpec `ebpf:"emit_connection_flag"`
+	EmitConnectionVerdict *ebpf.VariableSpec `ebpf:"emit_connection_verdict"`
+	EmitCounter           *ebpf.VariableSpec `ebpf:"emit_counter"`
+	EmitDatagramKey       *ebpf.VariableSpec `ebpf:"emit_datagram_key"`
+	EmitDatagramOrigin    *ebpf.VariableSpec `ebpf:"emit_datagram_origin"`
+	EmitDirection         *ebpf.VariableSpec `ebpf:"emit_direction"`
+	EmitDropEvent         *ebpf.VariableSpec `ebpf:"emit_drop_event"`
+	EmitEndpoint          *ebpf.VariableSpec `ebpf:"emit_endpoint"`
+	EmitFlow              *ebpf.VariableSpec `ebpf:"emit_flow"`
+	EmitFlowEvent         *ebpf.VariableSpec `ebpf:"emit_flow_event"`
+	EmitFlowNote          *ebpf.VariableSpec `ebpf:"emit_flow_note"`
+	EmitFragment          *ebpf.VariableSpec `ebpf:"emit_fragment"`
+	EmitFragmentKey       *ebpf.VariableSpec `ebpf:"emit_fragment_key"`
+	EmitFrontend          *ebpf.VariableSpec `ebpf:"emit_frontend"`
+	EmitFrontendFlag      *ebpf.VariableSpec `ebpf:"emit_frontend_flag"`
+	EmitFrontendKey       *ebpf.VariableSpec `ebpf:"emit_frontend_key"`
+	EmitGoneKey           *ebpf.VariableSpec `ebpf:"emit_gone_key"`
+	EmitHook              *ebpf.VariableSpec `ebpf:"emit_hook"`
+	EmitLayoutVersion     *ebpf.VariableSpec `ebpf:"emit_layout_version"`
+	EmitNodeAddress       *ebpf.VariableSpec `ebpf:"emit_node_address"`
+	EmitPath              *ebpf.VariableSpec `ebpf:"emit_path"`
+	EmitPathFlag          *ebpf.VariableSpec `ebpf:"emit_path_flag"`
+	EmitPathKind          *ebpf.VariableSpec `ebpf:"emit_path_kind"`
+	EmitPeer              *ebpf.VariableSpec `ebpf:"emit_peer"`
+	EmitPolicy            *ebpf.VariableSpec `ebpf:"emit_policy"`
+	EmitPolicyKey         *ebpf.VariableSpec `ebpf:"emit_policy_key"`
+	EmitPool              *ebpf.VariableSpec `ebpf:"emit_pool"`
+	EmitPortKey           *ebpf.VariableSpec `ebpf:"emit_port_key"`
+	EmitRange             *ebpf.VariableSpec `ebpf:"emit_range"`
+	EmitRangeFlag         *ebpf.VariableSpec `ebpf:"emit_range_flag"`
+	EmitRangeKey          *ebpf.VariableSpec `ebpf:"emit_range_key"`
+	EmitReason            *ebpf.VariableSpec `ebpf:"emit_reason"`
+	EmitSocketOrigin      *ebpf.VariableSpec `ebpf:"emit_socket_origin"`
+	EmitSourceRange       *ebpf.VariableSpec `ebpf:"emit_source_range"`
+	EmitSourceRangeKey    *ebpf.VariableSpec `ebpf:"emit_source_range_key"`
+	EmitState             *ebpf.VariableSpec `ebpf:"emit_state"`
+	EmitTranslation       *ebpf.VariableSpec `ebpf:"emit_translation"`
+	EmitTranslationFlag   *ebpf.VariableSpec `ebpf:"emit_translation_flag"`
+	EmitTranslationKey    *ebpf.VariableSpec `ebpf:"emit_translation_key"`
+	EmitVerdict           *ebpf.VariableSpec `ebpf:"emit_verdict"`
 }
 
 // layoutObjects contains all objects after they have been loaded into the kernel.
@@ -523,44 +607,52 @@ func (m *layoutMaps) Close() error {
 //
 // It can be passed to loadLayoutObjects or ebpf.CollectionSpec.LoadAndAssign.
 type layoutVariables struct {
-	EmitAffinity        *ebpf.Variable `ebpf:"emit_affinity"`
-	EmitAffinityKey     *ebpf.Variable `ebpf:"emit_affinity_key"`
-	EmitBackend         *ebpf.Variable `ebpf:"emit_backend"`
-	EmitBackendFlag     *ebpf.Variable `ebpf:"emit_backend_flag"`
-	EmitConnection      *ebpf.Variable `ebpf:"emit_connection"`
-	EmitConnectionFlag  *ebpf.Variable `ebpf:"emit_connection_flag"`
-	EmitCounter         *ebpf.Variable `ebpf:"emit_counter"`
-	EmitDatagramKey     *ebpf.Variable `ebpf:"emit_datagram_key"`
-	EmitDatagramOrigin  *ebpf.Variable `ebpf:"emit_datagram_origin"`
-	EmitEndpoint        *ebpf.Variable `ebpf:"emit_endpoint"`
-	EmitFlow            *ebpf.Variable `ebpf:"emit_flow"`
-	EmitFlowEvent       *ebpf.Variable `ebpf:"emit_flow_event"`
-	EmitFlowNote        *ebpf.Variable `ebpf:"emit_flow_note"`
-	EmitFragment        *ebpf.Variable `ebpf:"emit_fragment"`
-	EmitFragmentKey     *ebpf.Variable `ebpf:"emit_fragment_key"`
-	EmitFrontend        *ebpf.Variable `ebpf:"emit_frontend"`
-	EmitFrontendFlag    *ebpf.Variable `ebpf:"emit_frontend_flag"`
-	EmitFrontendKey     *ebpf.Variable `ebpf:"emit_frontend_key"`
-	EmitGoneKey         *ebpf.Variable `ebpf:"emit_gone_key"`
-	EmitHook            *ebpf.Variable `ebpf:"emit_hook"`
-	EmitLayoutVersion   *ebpf.Variable `ebpf:"emit_layout_version"`
-	EmitNodeAddress     *ebpf.Variable `ebpf:"emit_node_address"`
-	EmitPath            *ebpf.Variable `ebpf:"emit_path"`
-	EmitPathFlag        *ebpf.Variable `ebpf:"emit_path_flag"`
-	EmitPathKind        *ebpf.Variable `ebpf:"emit_path_kind"`
-	EmitPeer            *ebpf.Variable `ebpf:"emit_peer"`
-	EmitPool            *ebpf.Variable `ebpf:"emit_pool"`
-	EmitRange           *ebpf.Variable `ebpf:"emit_range"`
-	EmitRangeFlag       *ebpf.Variable `ebpf:"emit_range_flag"`
-	EmitRangeKey        *ebpf.Variable `ebpf:"emit_range_key"`
-	EmitReason          *ebpf.Variable `ebpf:"emit_reason"`
-	EmitSocketOrigin    *ebpf.Variable `ebpf:"emit_socket_origin"`
-	EmitSourceRange     *ebpf.Variable `ebpf:"emit_source_range"`
-	EmitSourceRangeKey  *ebpf.Variable `ebpf:"emit_source_range_key"`
-	EmitState           *ebpf.Variable `ebpf:"emit_state"`
-	EmitTranslation     *ebpf.Variable `ebpf:"emit_translation"`
-	EmitTranslationFlag *ebpf.Variable `ebpf:"emit_translation_flag"`
-	EmitTranslationKey  *ebpf.Variable `ebpf:"emit_translation_key"`
+	EmitAffinity          *ebpf.Variable `ebpf:"emit_affinity"`
+	EmitAffinityKey       *ebpf.Variable `ebpf:"emit_affinity_key"`
+	EmitBackend           *ebpf.Variable `ebpf:"emit_backend"`
+	EmitBackendFlag       *ebpf.Variable `ebpf:"emit_backend_flag"`
+	EmitClass             *ebpf.Variable `ebpf:"emit_class"`
+	EmitConnection        *ebpf.Variable `ebpf:"emit_connection"`
+	EmitConnectionFlag    *ebpf.Variable `ebpf:"emit_connection_flag"`
+	EmitConnectionVerdict *ebpf.Variable `ebpf:"emit_connection_verdict"`
+	EmitCounter           *ebpf.Variable `ebpf:"emit_counter"`
+	EmitDatagramKey       *ebpf.Variable `ebpf:"emit_datagram_key"`
+	EmitDatagramOrigin    *ebpf.Variable `ebpf:"emit_datagram_origin"`
+	EmitDirection         *ebpf.Variable `ebpf:"emit_direction"`
+	EmitDropEvent         *ebpf.Variable `ebpf:"emit_drop_event"`
+	EmitEndpoint          *ebpf.Variable `ebpf:"emit_endpoint"`
+	EmitFlow              *ebpf.Variable `ebpf:"emit_flow"`
+	EmitFlowEvent         *ebpf.Variable `ebpf:"emit_flow_event"`
+	EmitFlowNote          *ebpf.Variable `ebpf:"emit_flow_note"`
+	EmitFragment          *ebpf.Variable `ebpf:"emit_fragment"`
+	EmitFragmentKey       *ebpf.Variable `ebpf:"emit_fragment_key"`
+	EmitFrontend          *ebpf.Variable `ebpf:"emit_frontend"`
+	EmitFrontendFlag      *ebpf.Variable `ebpf:"emit_frontend_flag"`
+	EmitFrontendKey       *ebpf.Variable `ebpf:"emit_frontend_key"`
+	EmitGoneKey           *ebpf.Variable `ebpf:"emit_gone_key"`
+	EmitHook              *ebpf.Variable `ebpf:"emit_hook"`
+	EmitLayoutVersion     *ebpf.Variable `ebpf:"emit_layout_version"`
+	EmitNodeAddress       *ebpf.Variable `ebpf:"emit_node_address"`
+	EmitPath              *ebpf.Variable `ebpf:"emit_path"`
+	EmitPathFlag          *ebpf.Variable `ebpf:"emit_path_flag"`
+	EmitPathKind          *ebpf.Variable `ebpf:"emit_path_kind"`
+	EmitPeer              *ebpf.Variable `ebpf:"emit_peer"`
+	EmitPolicy            *ebpf.Variable `ebpf:"emit_policy"`
+	EmitPolicyKey         *ebpf.Variable `ebpf:"emit_policy_key"`
+	EmitPool              *ebpf.Variable `ebpf:"emit_pool"`
+	EmitPortKey           *ebpf.Variable `ebpf:"emit_port_key"`
+	EmitRange             *ebpf.Variable `ebpf:"emit_range"`
+	EmitRangeFlag         *ebpf.Variable `ebpf:"emit_range_flag"`
+	EmitRangeKey          *ebpf.Variable `ebpf:"emit_range_key"`
+	EmitReason            *ebpf.Variable `ebpf:"emit_reason"`
+	EmitSocketOrigin      *ebpf.Variable `ebpf:"emit_socket_origin"`
+	EmitSourceRange       *ebpf.Variable `ebpf:"emit_source_range"`
+	EmitSourceRangeKey    *ebpf.Variable `ebpf:"emit_source_range_key"`
+	EmitState             *ebpf.Variable `ebpf:"emit_state"`
+	EmitTranslation       *ebpf.Variable `ebpf:"emit_translation"`
+	EmitTranslationFlag   *ebpf.Variable `ebpf:"emit_translation_flag"`
+	EmitTranslationKey    *ebpf.Variable `ebpf:"emit_translation_key"`
+	EmitVerdict           *ebpf.Variable `ebpf:"emit_verdict"`
 }
 
 // layoutPrograms contains all programs after they have been loaded into the kernel.

@@ -18,7 +18,9 @@ import (
 const (
 	SockMapFlAffinities       = "fl_affinities"
 	SockMapFlBackends         = "fl_backends"
+	SockMapFlClasses          = "fl_classes"
 	SockMapFlConnections      = "fl_connections"
+	SockMapFlDrops            = "fl_drops"
 	SockMapFlEndpoints        = "fl_endpoints"
 	SockMapFlFlowEvents       = "fl_flow_events"
 	SockMapFlFragments        = "fl_fragments"
@@ -27,7 +29,9 @@ const (
 	SockMapFlMetrics          = "fl_metrics"
 	SockMapFlNodeAddrs        = "fl_node_addrs"
 	SockMapFlPeers            = "fl_peers"
+	SockMapFlPolicies         = "fl_policies"
 	SockMapFlPools            = "fl_pools"
+	SockMapFlPorts            = "fl_ports"
 	SockMapFlRanges           = "fl_ranges"
 	SockMapFlSlots            = "fl_slots"
 	SockMapFlSockOrigins      = "fl_sock_origins"
@@ -105,7 +109,9 @@ type SockProgramSpecs struct {
 type SockMapSpecs struct {
 	FlAffinities   *ebpf.MapSpec `ebpf:"fl_affinities"`
 	FlBackends     *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlClasses      *ebpf.MapSpec `ebpf:"fl_classes"`
 	FlConnections  *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlDrops        *ebpf.MapSpec `ebpf:"fl_drops"`
 	FlEndpoints    *ebpf.MapSpec `ebpf:"fl_endpoints"`
 	FlFlowEvents   *ebpf.MapSpec `ebpf:"fl_flow_events"`
 	FlFragments    *ebpf.MapSpec `ebpf:"fl_fragments"`
@@ -114,7 +120,9 @@ type SockMapSpecs struct {
 	FlMetrics      *ebpf.MapSpec `ebpf:"fl_metrics"`
 	FlNodeAddrs    *ebpf.MapSpec `ebpf:"fl_node_addrs"`
 	FlPeers        *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPolicies     *ebpf.MapSpec `ebpf:"fl_policies"`
 	FlPools        *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlPorts        *ebpf.MapSpec `ebpf:"fl_ports"`
 	FlRanges       *ebpf.MapSpec `ebpf:"fl_ranges"`
 	FlSlots        *ebpf.MapSpec `ebpf:"fl_slots"`
 	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
@@ -154,7 +162,9 @@ func (o *SockObjects) Close() error {
 type SockMaps struct {
 	FlAffinities   *ebpf.Map `ebpf:"fl_affinities"`
 	FlBackends     *ebpf.Map `ebpf:"fl_backends"`
+	FlClasses      *ebpf.Map `ebpf:"fl_classes"`
 	FlConnections  *ebpf.Map `ebpf:"fl_connections"`
+	FlDrops        *ebpf.Map `ebpf:"fl_drops"`
 	FlEndpoints    *ebpf.Map `ebpf:"fl_endpoints"`
 	FlFlowEvents   *ebpf.Map `ebpf:"fl_flow_events"`
 	FlFragments    *ebpf.Map `ebpf:"fl_fragments"`
@@ -163,7 +173,9 @@ type SockMaps struct {
 	FlMetrics      *ebpf.Map `ebpf:"fl_metrics"`
 	FlNodeAddrs    *ebpf.Map `ebpf:"fl_node_addrs"`
 	FlPeers        *ebpf.Map `ebpf:"fl_peers"`
+	FlPolicies     *ebpf.Map `ebpf:"fl_policies"`
 	FlPools        *ebpf.Map `ebpf:"fl_pools"`
+	FlPorts        *ebpf.Map `ebpf:"fl_ports"`
 	FlRanges       *ebpf.Map `ebpf:"fl_ranges"`
 	FlSlots        *ebpf.Map `ebpf:"fl_slots"`
 	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
@@ -178,7 +190,9 @@ func (m *SockMaps) Close() error {
 	return _SockClose(
 		m.FlAffinities,
 		m.FlBackends,
+		m.FlClasses,
 		m.FlConnections,
+		m.FlDrops,
 		m.FlEndpoints,
 		m.FlFlowEvents,
 		m.FlFragments,
@@ -187,7 +201,9 @@ func (m *SockMaps) Close() error {
 		m.FlMetrics,
 		m.FlNodeAddrs,
 		m.FlPeers,
+		m.FlPolicies,
 		m.FlPools,
+		m.FlPorts,
 		m.FlRanges,
 		m.FlSlots,
 		m.FlSockOrigins,

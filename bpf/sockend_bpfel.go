@@ -18,7 +18,9 @@ import (
 const (
 	SockEndMapFlAffinities   = "fl_affinities"
 	SockEndMapFlBackends     = "fl_backends"
+	SockEndMapFlClasses      = "fl_classes"
 	SockEndMapFlConnections  = "fl_connections"
+	SockEndMapFlDrops        = "fl_drops"
 	SockEndMapFlEndpoints    = "fl_endpoints"
 	SockEndMapFlFlowEvents   = "fl_flow_events"
 	SockEndMapFlFragments    = "fl_fragments"
@@ -27,7 +29,9 @@ const (
 	SockEndMapFlMetrics      = "fl_metrics"
 	SockEndMapFlNodeAddrs    = "fl_node_addrs"
 	SockEndMapFlPeers        = "fl_peers"
+	SockEndMapFlPolicies     = "fl_policies"
 	SockEndMapFlPools        = "fl_pools"
+	SockEndMapFlPorts        = "fl_ports"
 	SockEndMapFlRanges       = "fl_ranges"
 	SockEndMapFlSlots        = "fl_slots"
 	SockEndMapFlSockOrigins  = "fl_sock_origins"
@@ -92,7 +96,9 @@ type SockEndProgramSpecs struct {
 type SockEndMapSpecs struct {
 	FlAffinities   *ebpf.MapSpec `ebpf:"fl_affinities"`
 	FlBackends     *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlClasses      *ebpf.MapSpec `ebpf:"fl_classes"`
 	FlConnections  *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlDrops        *ebpf.MapSpec `ebpf:"fl_drops"`
 	FlEndpoints    *ebpf.MapSpec `ebpf:"fl_endpoints"`
 	FlFlowEvents   *ebpf.MapSpec `ebpf:"fl_flow_events"`
 	FlFragments    *ebpf.MapSpec `ebpf:"fl_fragments"`
@@ -101,7 +107,9 @@ type SockEndMapSpecs struct {
 	FlMetrics      *ebpf.MapSpec `ebpf:"fl_metrics"`
 	FlNodeAddrs    *ebpf.MapSpec `ebpf:"fl_node_addrs"`
 	FlPeers        *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPolicies     *ebpf.MapSpec `ebpf:"fl_policies"`
 	FlPools        *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlPorts        *ebpf.MapSpec `ebpf:"fl_ports"`
 	FlRanges       *ebpf.MapSpec `ebpf:"fl_ranges"`
 	FlSlots        *ebpf.MapSpec `ebpf:"fl_slots"`
 	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
@@ -140,7 +148,9 @@ func (o *SockEndObjects) Close() error {
 type SockEndMaps struct {
 	FlAffinities   *ebpf.Map `ebpf:"fl_affinities"`
 	FlBackends     *ebpf.Map `ebpf:"fl_backends"`
+	FlClasses      *ebpf.Map `ebpf:"fl_classes"`
 	FlConnections  *ebpf.Map `ebpf:"fl_connections"`
+	FlDrops        *ebpf.Map `ebpf:"fl_drops"`
 	FlEndpoints    *ebpf.Map `ebpf:"fl_endpoints"`
 	FlFlowEvents   *ebpf.Map `ebpf:"fl_flow_events"`
 	FlFragments    *ebpf.Map `ebpf:"fl_fragments"`
@@ -149,7 +159,9 @@ type SockEndMaps struct {
 	FlMetrics      *ebpf.Map `ebpf:"fl_metrics"`
 	FlNodeAddrs    *ebpf.Map `ebpf:"fl_node_addrs"`
 	FlPeers        *ebpf.Map `ebpf:"fl_peers"`
+	FlPolicies     *ebpf.Map `ebpf:"fl_policies"`
 	FlPools        *ebpf.Map `ebpf:"fl_pools"`
+	FlPorts        *ebpf.Map `ebpf:"fl_ports"`
 	FlRanges       *ebpf.Map `ebpf:"fl_ranges"`
 	FlSlots        *ebpf.Map `ebpf:"fl_slots"`
 	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
@@ -164,7 +176,9 @@ func (m *SockEndMaps) Close() error {
 	return _SockEndClose(
 		m.FlAffinities,
 		m.FlBackends,
+		m.FlClasses,
 		m.FlConnections,
+		m.FlDrops,
 		m.FlEndpoints,
 		m.FlFlowEvents,
 		m.FlFragments,
@@ -173,7 +187,9 @@ func (m *SockEndMaps) Close() error {
 		m.FlMetrics,
 		m.FlNodeAddrs,
 		m.FlPeers,
+		m.FlPolicies,
 		m.FlPools,
+		m.FlPorts,
 		m.FlRanges,
 		m.FlSlots,
 		m.FlSockOrigins,

@@ -18,8 +18,11 @@ import (
 const (
 	ToOverlayMapFlAffinities     = "fl_affinities"
 	ToOverlayMapFlBackends       = "fl_backends"
+	ToOverlayMapFlClasses        = "fl_classes"
 	ToOverlayMapFlConnections    = "fl_connections"
+	ToOverlayMapFlDrops          = "fl_drops"
 	ToOverlayMapFlEndpoints      = "fl_endpoints"
+	ToOverlayMapFlEvents         = "fl_events"
 	ToOverlayMapFlFlowEvents     = "fl_flow_events"
 	ToOverlayMapFlFragments      = "fl_fragments"
 	ToOverlayMapFlFrontends      = "fl_frontends"
@@ -27,7 +30,9 @@ const (
 	ToOverlayMapFlMetrics        = "fl_metrics"
 	ToOverlayMapFlNodeAddrs      = "fl_node_addrs"
 	ToOverlayMapFlPeers          = "fl_peers"
+	ToOverlayMapFlPolicies       = "fl_policies"
 	ToOverlayMapFlPools          = "fl_pools"
+	ToOverlayMapFlPorts          = "fl_ports"
 	ToOverlayMapFlRanges         = "fl_ranges"
 	ToOverlayMapFlSlots          = "fl_slots"
 	ToOverlayMapFlSockOrigins    = "fl_sock_origins"
@@ -108,8 +113,11 @@ type ToOverlayProgramSpecs struct {
 type ToOverlayMapSpecs struct {
 	FlAffinities   *ebpf.MapSpec `ebpf:"fl_affinities"`
 	FlBackends     *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlClasses      *ebpf.MapSpec `ebpf:"fl_classes"`
 	FlConnections  *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlDrops        *ebpf.MapSpec `ebpf:"fl_drops"`
 	FlEndpoints    *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlEvents       *ebpf.MapSpec `ebpf:"fl_events"`
 	FlFlowEvents   *ebpf.MapSpec `ebpf:"fl_flow_events"`
 	FlFragments    *ebpf.MapSpec `ebpf:"fl_fragments"`
 	FlFrontends    *ebpf.MapSpec `ebpf:"fl_frontends"`
@@ -117,7 +125,9 @@ type ToOverlayMapSpecs struct {
 	FlMetrics      *ebpf.MapSpec `ebpf:"fl_metrics"`
 	FlNodeAddrs    *ebpf.MapSpec `ebpf:"fl_node_addrs"`
 	FlPeers        *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPolicies     *ebpf.MapSpec `ebpf:"fl_policies"`
 	FlPools        *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlPorts        *ebpf.MapSpec `ebpf:"fl_ports"`
 	FlRanges       *ebpf.MapSpec `ebpf:"fl_ranges"`
 	FlSlots        *ebpf.MapSpec `ebpf:"fl_slots"`
 	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
@@ -174,8 +184,11 @@ func (o *ToOverlayObjects) Close() error {
 type ToOverlayMaps struct {
 	FlAffinities   *ebpf.Map `ebpf:"fl_affinities"`
 	FlBackends     *ebpf.Map `ebpf:"fl_backends"`
+	FlClasses      *ebpf.Map `ebpf:"fl_classes"`
 	FlConnections  *ebpf.Map `ebpf:"fl_connections"`
+	FlDrops        *ebpf.Map `ebpf:"fl_drops"`
 	FlEndpoints    *ebpf.Map `ebpf:"fl_endpoints"`
+	FlEvents       *ebpf.Map `ebpf:"fl_events"`
 	FlFlowEvents   *ebpf.Map `ebpf:"fl_flow_events"`
 	FlFragments    *ebpf.Map `ebpf:"fl_fragments"`
 	FlFrontends    *ebpf.Map `ebpf:"fl_frontends"`
@@ -183,7 +196,9 @@ type ToOverlayMaps struct {
 	FlMetrics      *ebpf.Map `ebpf:"fl_metrics"`
 	FlNodeAddrs    *ebpf.Map `ebpf:"fl_node_addrs"`
 	FlPeers        *ebpf.Map `ebpf:"fl_peers"`
+	FlPolicies     *ebpf.Map `ebpf:"fl_policies"`
 	FlPools        *ebpf.Map `ebpf:"fl_pools"`
+	FlPorts        *ebpf.Map `ebpf:"fl_ports"`
 	FlRanges       *ebpf.Map `ebpf:"fl_ranges"`
 	FlSlots        *ebpf.Map `ebpf:"fl_slots"`
 	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
@@ -198,8 +213,11 @@ func (m *ToOverlayMaps) Close() error {
 	return _ToOverlayClose(
 		m.FlAffinities,
 		m.FlBackends,
+		m.FlClasses,
 		m.FlConnections,
+		m.FlDrops,
 		m.FlEndpoints,
+		m.FlEvents,
 		m.FlFlowEvents,
 		m.FlFragments,
 		m.FlFrontends,
@@ -207,7 +225,9 @@ func (m *ToOverlayMaps) Close() error {
 		m.FlMetrics,
 		m.FlNodeAddrs,
 		m.FlPeers,
+		m.FlPolicies,
 		m.FlPools,
+		m.FlPorts,
 		m.FlRanges,
 		m.FlSlots,
 		m.FlSockOrigins,

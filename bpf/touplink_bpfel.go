@@ -18,8 +18,11 @@ import (
 const (
 	ToUplinkMapFlAffinities     = "fl_affinities"
 	ToUplinkMapFlBackends       = "fl_backends"
+	ToUplinkMapFlClasses        = "fl_classes"
 	ToUplinkMapFlConnections    = "fl_connections"
+	ToUplinkMapFlDrops          = "fl_drops"
 	ToUplinkMapFlEndpoints      = "fl_endpoints"
+	ToUplinkMapFlEvents         = "fl_events"
 	ToUplinkMapFlFlowEvents     = "fl_flow_events"
 	ToUplinkMapFlFragments      = "fl_fragments"
 	ToUplinkMapFlFrontends      = "fl_frontends"
@@ -27,7 +30,9 @@ const (
 	ToUplinkMapFlMetrics        = "fl_metrics"
 	ToUplinkMapFlNodeAddrs      = "fl_node_addrs"
 	ToUplinkMapFlPeers          = "fl_peers"
+	ToUplinkMapFlPolicies       = "fl_policies"
 	ToUplinkMapFlPools          = "fl_pools"
+	ToUplinkMapFlPorts          = "fl_ports"
 	ToUplinkMapFlRanges         = "fl_ranges"
 	ToUplinkMapFlSlots          = "fl_slots"
 	ToUplinkMapFlSockOrigins    = "fl_sock_origins"
@@ -109,8 +114,11 @@ type ToUplinkProgramSpecs struct {
 type ToUplinkMapSpecs struct {
 	FlAffinities   *ebpf.MapSpec `ebpf:"fl_affinities"`
 	FlBackends     *ebpf.MapSpec `ebpf:"fl_backends"`
+	FlClasses      *ebpf.MapSpec `ebpf:"fl_classes"`
 	FlConnections  *ebpf.MapSpec `ebpf:"fl_connections"`
+	FlDrops        *ebpf.MapSpec `ebpf:"fl_drops"`
 	FlEndpoints    *ebpf.MapSpec `ebpf:"fl_endpoints"`
+	FlEvents       *ebpf.MapSpec `ebpf:"fl_events"`
 	FlFlowEvents   *ebpf.MapSpec `ebpf:"fl_flow_events"`
 	FlFragments    *ebpf.MapSpec `ebpf:"fl_fragments"`
 	FlFrontends    *ebpf.MapSpec `ebpf:"fl_frontends"`
@@ -118,7 +126,9 @@ type ToUplinkMapSpecs struct {
 	FlMetrics      *ebpf.MapSpec `ebpf:"fl_metrics"`
 	FlNodeAddrs    *ebpf.MapSpec `ebpf:"fl_node_addrs"`
 	FlPeers        *ebpf.MapSpec `ebpf:"fl_peers"`
+	FlPolicies     *ebpf.MapSpec `ebpf:"fl_policies"`
 	FlPools        *ebpf.MapSpec `ebpf:"fl_pools"`
+	FlPorts        *ebpf.MapSpec `ebpf:"fl_ports"`
 	FlRanges       *ebpf.MapSpec `ebpf:"fl_ranges"`
 	FlSlots        *ebpf.MapSpec `ebpf:"fl_slots"`
 	FlSockOrigins  *ebpf.MapSpec `ebpf:"fl_sock_origins"`
@@ -176,8 +186,11 @@ func (o *ToUplinkObjects) Close() error {
 type ToUplinkMaps struct {
 	FlAffinities   *ebpf.Map `ebpf:"fl_affinities"`
 	FlBackends     *ebpf.Map `ebpf:"fl_backends"`
+	FlClasses      *ebpf.Map `ebpf:"fl_classes"`
 	FlConnections  *ebpf.Map `ebpf:"fl_connections"`
+	FlDrops        *ebpf.Map `ebpf:"fl_drops"`
 	FlEndpoints    *ebpf.Map `ebpf:"fl_endpoints"`
+	FlEvents       *ebpf.Map `ebpf:"fl_events"`
 	FlFlowEvents   *ebpf.Map `ebpf:"fl_flow_events"`
 	FlFragments    *ebpf.Map `ebpf:"fl_fragments"`
 	FlFrontends    *ebpf.Map `ebpf:"fl_frontends"`
@@ -185,7 +198,9 @@ type ToUplinkMaps struct {
 	FlMetrics      *ebpf.Map `ebpf:"fl_metrics"`
 	FlNodeAddrs    *ebpf.Map `ebpf:"fl_node_addrs"`
 	FlPeers        *ebpf.Map `ebpf:"fl_peers"`
+	FlPolicies     *ebpf.Map `ebpf:"fl_policies"`
 	FlPools        *ebpf.Map `ebpf:"fl_pools"`
+	FlPorts        *ebpf.Map `ebpf:"fl_ports"`
 	FlRanges       *ebpf.Map `ebpf:"fl_ranges"`
 	FlSlots        *ebpf.Map `ebpf:"fl_slots"`
 	FlSockOrigins  *ebpf.Map `ebpf:"fl_sock_origins"`
@@ -201,8 +216,11 @@ func (m *ToUplinkMaps) Close() error {
 	return _ToUplinkClose(
 		m.FlAffinities,
 		m.FlBackends,
+		m.FlClasses,
 		m.FlConnections,
+		m.FlDrops,
 		m.FlEndpoints,
+		m.FlEvents,
 		m.FlFlowEvents,
 		m.FlFragments,
 		m.FlFrontends,
@@ -210,7 +228,9 @@ func (m *ToUplinkMaps) Close() error {
 		m.FlMetrics,
 		m.FlNodeAddrs,
 		m.FlPeers,
+		m.FlPolicies,
 		m.FlPools,
+		m.FlPorts,
 		m.FlRanges,
 		m.FlSlots,
 		m.FlSockOrigins,

@@ -89,7 +89,7 @@ func TestEveryReasonHasAName(t *testing.T) {
 	seen := map[string]bool{"": true}
 	for r := range bpf.ReasonSlots {
 		forwarded := r <= bpf.ReasonServiceTooBig
-		dropped := r >= bpf.ReasonDrop && r <= bpf.ReasonDropUnrouted
+		dropped := r >= bpf.ReasonDrop && r <= bpf.ReasonDropFragment
 		name := bpf.ReasonName(r)
 		if (forwarded || dropped) && seen[name] {
 			t.Errorf("reason %d has no name of its own: %q", r, name)

@@ -3,6 +3,7 @@
  * of that device): first packets of connections, and whatever from_uplink does not take. */
 #define THIS_HOOK HOOK_FROM_OVERLAY
 #include "forward.h"
+#include "policy.h"
 #include "quick.h"
 #include "service_packet.h"
 #include "via_stack.h"
@@ -125,8 +126,11 @@ int from_overlay(struct __sk_buff *skb)
 		w->course.remote = remote;
 		w->course.epoch = epoch;
 	}
+	if (action == UNDECIDED)
+		action = police(skb, 0);
 	if (action != UNDECIDED)
 		return action;
+	w->course.verdict = w->judged.course.verdict;
 	action = decide(skb, &w->packet, &w->course);
 	if (action != UNDECIDED)
 		return action;

@@ -4,6 +4,7 @@
 #include "forward.h"
 #include "neighbour.h"
 #include "next_hop.h"
+#include "policy.h"
 #include "quick.h"
 #include "service_packet.h"
 #include "via_stack.h"
@@ -134,8 +135,11 @@ int from_pod(struct __sk_buff *skb)
 	action = admit(skb);
 	if (action == UNDECIDED && cfg_services)
 		action = service(skb);
+	if (action == UNDECIDED)
+		action = police(skb, 0);
 	if (action != UNDECIDED)
 		return action;
+	c.verdict = w->judged.course.verdict;
 	action = decide(skb, &w->packet, &c, &w->before);
 	c.path.from = skb->ifindex;
 	c.path.checked = c.now;

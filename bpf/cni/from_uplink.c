@@ -3,6 +3,7 @@
  * its pods, as they are or in the tunnel. Everything else is the host's and passes. */
 #define THIS_HOOK HOOK_FROM_UPLINK
 #include "forward.h"
+#include "policy.h"
 #include "quick.h"
 #include "service_packet.h"
 #include "via_stack.h"
@@ -176,6 +177,9 @@ static __always_inline int from_wire(struct __sk_buff *skb, __be16 protocol)
 	action = admit(skb, 1);
 	if (action == UNDECIDED && cfg_services)
 		action = service(skb);
+	if (action == UNDECIDED)
+		action = police(skb, 0);
+	c.verdict = w->judged.course.verdict;
 	if (action == UNDECIDED)
 		action = decide(skb, &w->packet, &c);
 	if (action != UNDECIDED)

@@ -86,6 +86,7 @@ struct course {
 	__u32 epoch;
 	__u32 now;
 	__u32 connection; /* 0: the packet is of none that gets a row; all above but path is unset */
+	__u32 verdict; /* of enum connection_verdict, for a row of its own; 0: no policy was asked */
 };
 
 /* set_course fills c for a packet whose headers are known, except for its path. */
@@ -95,6 +96,18 @@ static __always_inline void set_course(struct course *c, const struct state *s)
 	c->epoch = READ_ONCE(s->epoch);
 	c->now = tick();
 	c->connection = 1;
+}
+
+static __always_inline int is_opening(__u16 tcp_flags)
+{
+	return (tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+/* is_allowed_still says whether a packet is of the connection that policies have let through, and
+ * not of another one on the same ports. */
+static __always_inline int is_allowed_still(const struct connection *one, const struct course *c)
+{
+	return !is_opening(c->packet.tcp_flags) && (__s32)(c->now - one->seen) <= LIFE_UDP_ANSWERED;
 }
 
 /* find_path fills in the path of a packet, when it is known and of this epoch. It returns
@@ -118,6 +131,8 @@ __noinline __u32 find_path(struct course *c)
 			continue;
 		if (one->epoch != c->epoch)
 			return NO_ROW;
+		if ((one->verdict & CONNECTION_ALLOWED) && !is_allowed_still(one, c))
+			return NO_ROW;
 		c->path = c->packet.direction ? one->path[1] : one->path[0];
 		c->remote = one->remote;
 		barrier();
@@ -139,7 +154,7 @@ static __always_inline void note(struct connection *c, const struct quick *packe
 		news |= CONNECTION_FIN << packet->direction;
 	if (tcp_flags & TCP_RST)
 		news |= CONNECTION_RST;
-	if ((tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+	if (is_opening(tcp_flags))
 		flags = 0; /* the ports are used again */
 	if ((flags | news) != c->flags)
 		c->flags = flags | news;
@@ -273,12 +288,25 @@ static __always_inline void unlock_row(struct connection *c)
 	WRITE_ONCE(c->sequence, c->sequence + 1);
 }
 
+/* opener says, by the first packet that was met of a connection, who opened it. In TCP it must
+ * be the very first. */
+static __always_inline __u8 opener(const struct quick *packet)
+{
+	if (packet->flow.protocol == IPPROTO_TCP && !is_opening(packet->tcp_flags))
+		return 0;
+	return CONNECTION_OPENED | (packet->direction ? CONNECTION_OPENED_B : 0);
+}
+
 static __always_inline void write_row(struct connection *row, const struct course *c, int known)
 {
 	if (!known) {
 		row->flow = c->packet.flow;
 		row->flags = 0;
 	}
+	if (c->verdict)
+		row->verdict = c->verdict;
+	else if (!known)
+		row->verdict = opener(&c->packet);
 	if (!known || row->epoch != c->epoch) {
 		row->path[0].kind = PATH_NONE;
 		row->path[1].kind = PATH_NONE;
@@ -311,6 +339,37 @@ __noinline int remember(struct course *c)
 	count_flow(known ? FLOW_DECIDED_ANEW : FLOW_CREATED);
 	note(row, &c->packet, c->now);
 	return 0;
+}
+
+/* find_verdict returns the verdict about a packet's connection, of enum connection_verdict; what
+ * was allowed in another epoch is CONNECTION_OPENED only. 0: it has no row, or is over. */
+__noinline __u32 find_verdict(struct course *c)
+{
+	struct connection *one;
+	__u32 sequence, verdict, epoch;
+	__s32 idle;
+
+	if (!c)
+		return 0;
+	one = find_row(&c->packet.flow, c->hash);
+	if (!one)
+		return 0;
+	sequence = READ_ONCE(one->sequence);
+	barrier();
+	verdict = one->verdict;
+	epoch = one->epoch;
+	idle = c->now - one->seen;
+	/* as find_path, which does not ask for more in a hurry */
+	if (idle > LIFE_UDP_ANSWERED && idle > (__s32)life(one))
+		return 0;
+	barrier();
+	if ((sequence & 1) || READ_ONCE(one->sequence) != sequence || !same_flow(&one->flow, &c->packet.flow))
+		return 0;
+	if (epoch != c->epoch)
+		verdict &= ~CONNECTION_ALLOWED;
+	if ((verdict & CONNECTION_ALLOWED) && c->connection)
+		note(one, &c->packet, c->now);
+	return verdict;
 }
 
 /* forget_connection frees the row of a flow. */

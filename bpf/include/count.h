@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 #pragma once
+#include "event.h"
 #include "maps.h"
 
 static __always_inline void count(struct __sk_buff *skb, enum hook hook, enum reason reason)
@@ -16,6 +17,7 @@ static __always_inline void count(struct __sk_buff *skb, enum hook hook, enum re
 static __always_inline int drop(struct __sk_buff *skb, enum hook hook, enum reason reason)
 {
 	count(skb, hook, reason);
+	report(skb, hook, reason);
 	return TC_ACT_SHOT;
 }
 

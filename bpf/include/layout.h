@@ -10,7 +10,7 @@
 #include "vmlinux.h"
 
 enum layout_version {
-	LAYOUT_VERSION = 3,
+	LAYOUT_VERSION = 4,
 	/* Programs of two layouts share what packets and sockets have noted, and nobody can find
 	 * out again. A change of it is a new version of these alone, and breaks connections. */
 	NOTES_VERSION = 1, /* of fl_via_stack */
@@ -27,7 +27,9 @@ struct address {
 struct endpoint {
 	__u32 ifindex; /* the veth's end on the host */
 	__u8 mac[6]; /* of the pod's end */
-	__u8 pad[2];
+	__u8 pad[6];
+	__u64 ingress; /* ruleset of what the pod may receive; 0: everything */
+	__u64 egress; /* of what it may send */
 };
 
 enum range_flag {
@@ -100,6 +102,12 @@ enum connection_flag {
 	CONNECTION_RST = 16,
 };
 
+enum connection_verdict {
+	CONNECTION_OPENED = 1, /* it is known who opened the connection: end a */
+	CONNECTION_OPENED_B = 2, /* with the former: end b */
+	CONNECTION_ALLOWED = 4, /* policies were asked, in the row's epoch, and let it through */
+};
+
 /* fl_connections: the table of connections, TCP and UDP. A connection stands in one of
  * the FLOW_WAYS rows from that of its hash on. Both of its directions share a row;
  * direction 0 is from end a to end b of its flow. */
@@ -111,7 +119,8 @@ struct connection {
 	struct path path[2];
 	__u32 seen; /* tick of the last packet */
 	__u8 flags; /* of enum connection_flag */
-	__u8 pad[3];
+	__u8 verdict; /* of enum connection_verdict */
+	__u8 pad[2];
 };
 
 /* fl_state: what all programs share. */
@@ -283,6 +292,65 @@ struct fragment {
 	__be16 dport;
 };
 
+/* Policies.
+ *
+ * A pod's row in fl_endpoints names a ruleset for each direction. fl_classes says which
+ * class a peer's address is of, fl_policies which table of ports a ruleset has for a class,
+ * fl_ports what becomes of a connection to a port. All are named by digests of what they stand
+ * for, so a name never means something else, whoever reads while rows are being changed. What
+ * no row allows is denied.
+ *
+ * fl_classes has the keys of fl_ranges. No row: class 0. */
+struct class {
+	__u64 id;
+};
+
+/* Where a ruleset has no row for a class, that for class 0 holds. */
+struct policy_key {
+	__u64 ruleset;
+	__u64 class;
+};
+
+struct policy {
+	__u64 ports; /* the table */
+};
+
+/* prefixlen counts the bits behind it: 64 are every protocol that has no row, 80 every port of
+ * one, 96 one port. */
+struct port_key {
+	__u32 prefixlen;
+	__u32 ports[2]; /* the table, a number in host byte order */
+	__u8 protocol;
+	__u8 pad;
+	__be16 port; /* of the connection's destination; 0 where there are no ports */
+};
+
+struct verdict {
+	__u64 cause; /* the rule that says so */
+	__u8 allow;
+	__u8 pad[7];
+};
+
+enum direction {
+	DIRECTION_INGRESS = 1,
+	DIRECTION_EGRESS = 2,
+};
+
+/* fl_drops (ring buffer): a packet that was dropped. */
+struct drop_event {
+	__u64 cause; /* 0: no policy did, or no rule of one said anything */
+	struct address src; /* unspecified: it has none that could be read */
+	struct address dst;
+	__be16 sport;
+	__be16 dport;
+	__u32 length; /* bytes, with the Ethernet header */
+	__u8 hook; /* of enum hook */
+	__u8 reason; /* of enum reason */
+	__u8 direction; /* of enum direction, in which a policy dropped it; 0: none did */
+	__u8 protocol;
+	__u8 pad[4];
+};
+
 /* fl_flow_events: index of enum flow_event -> how often, for each CPU. */
 enum flow_event {
 	FLOW_CREATED = 0, /* a connection got a row */
@@ -346,5 +414,8 @@ enum reason {
 	REASON_DROP_NO_BACKEND = 28, /* the Service has no backend, and no answer is due */
 	REASON_DROP_CHANGING = 29, /* the Service's backends were being changed all the time */
 	REASON_DROP_UNROUTED = 30, /* of a Service, no way is known */
-	REASON_SLOTS = 32,
+	REASON_DROP_INGRESS = 31, /* a policy: the pod may not receive it */
+	REASON_DROP_EGRESS = 32, /* a policy: the pod may not send it */
+	REASON_DROP_FRAGMENT = 33, /* of a policed pod, and the first fragment of the datagram was not met */
+	REASON_SLOTS = 40,
 };

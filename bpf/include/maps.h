@@ -173,3 +173,37 @@ struct {
 	__type(value, struct fragment);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fl_fragments SEC(".maps");
+
+/* Sizes of the maps of policies are set when they are made. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct range_key);
+	__type(value, struct class);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_classes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct policy_key);
+	__type(value, struct policy);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_policies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 131072);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct port_key);
+	__type(value, struct verdict);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 262144); /* bytes: a power of two, and of pages */
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fl_drops SEC(".maps");

@@ -278,3 +278,13 @@ static __always_inline int is_link_local6(const struct address *a)
 {
 	return (a->word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
 }
+
+/* fragment_of fills k for a packet that is a fragment. */
+static __always_inline void fragment_of(struct fragment_key *k, const struct packet *p)
+{
+	k->src = p->src;
+	k->dst = p->dst;
+	k->id = p->id;
+	k->protocol = p->protocol;
+	k->pad[0] = k->pad[1] = k->pad[2] = 0;
+}

@@ -13,6 +13,15 @@ static __always_inline struct range *lookup_range(const struct address *a)
 	return bpf_map_lookup_elem(&fl_ranges, &key);
 }
 
+/* is_router says whether an address is that of this node's router. */
+static __always_inline int is_router(const struct address *a)
+{
+	if (is_ipv4(a))
+		return a->word[3] == cfg_gateway4;
+	return a->word[0] == cfg_gateway6[0] && a->word[1] == cfg_gateway6[1] && a->word[2] == cfg_gateway6[2] &&
+	       a->word[3] == cfg_gateway6[3];
+}
+
 /* is_pod says whether an address is that of a pod, here or on another node. */
 static __always_inline int is_pod(const struct address *a)
 {

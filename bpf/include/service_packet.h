@@ -196,16 +196,6 @@ __noinline int start(struct __sk_buff *skb)
 	return TO_SEND;
 }
 
-/* fragment_of fills k for the work's packet, which is a fragment. */
-static __always_inline void fragment_of(struct fragment_key *k, const struct packet *p)
-{
-	k->src = p->src;
-	k->dst = p->dst;
-	k->id = p->id;
-	k->protocol = p->protocol;
-	k->pad[0] = k->pad[1] = k->pad[2] = 0;
-}
-
 /* set_key fills the work's key, and what it knows of the transport header. It returns less than
  * 0 for packets of no connection. */
 __noinline int set_key(struct __sk_buff *skb)

@@ -4,6 +4,7 @@
 #include "answer.h"
 #include "forward.h"
 #include "next_hop.h"
+#include "policy.h"
 #include "range.h"
 #include "translate.h"
 #include "translation.h"
@@ -147,24 +148,21 @@ static __noinline int to_pod_here(struct __sk_buff *skb, const struct endpoint *
 	return bpf_redirect_peer(w->course.path.ifindex, 0);
 }
 
-/* is_router says whether an address is that of this node's router. */
-static __always_inline int is_router(const struct address *a)
-{
-	if (is_ipv4(a))
-		return a->word[3] == cfg_gateway4;
-	return a->word[0] == cfg_gateway6[0] && a->word[1] == cfg_gateway6[1] && a->word[2] == cfg_gateway6[2] &&
-	       a->word[3] == cfg_gateway6[3];
-}
-
 /* send_on sends the work's packet on by its row. */
 __noinline int send_on(struct __sk_buff *skb)
 {
 	struct work *w = work();
 	struct endpoint *ep;
 	struct range *r;
+	int action;
 
 	if (!w)
 		return TC_ACT_SHOT;
+	if (!(w->row.flags & TRANSLATION_FORWARD)) {
+		action = police_translated(skb);
+		if (action != UNDECIDED)
+			return action;
+	}
 	ep = bpf_map_lookup_elem(&fl_endpoints, &w->row.dst);
 	if (ep && !(w->row.flags & TRANSLATION_FORWARD))
 		return to_pod_here(skb, ep);

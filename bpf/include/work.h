@@ -26,6 +26,23 @@ struct head6 {
 	struct ipv6hdr ip;
 };
 
+/* A pod as policies see it: its rulesets; 0 for none, and for whoever is no pod of this node. */
+struct subject {
+	__u64 ingress;
+	__u64 egress;
+};
+
+/* What policies are asked about. */
+struct judged {
+	struct translation_key ends; /* of the packet: its destination's port is what is asked for */
+	struct subject source;
+	struct subject dest;
+	struct course course; /* of the connection; its path is not of concern */
+	__u64 cause; /* the rule that said no last */
+	__u8 from_host; /* the host itself has sent it */
+	__u8 pad[7];
+};
+
 struct work {
 	struct packet packet;
 	struct translation_key key; /* of the packet as it was met */
@@ -34,6 +51,7 @@ struct work {
 	struct translation reverse; /* how those go on */
 	struct choice choice;
 	struct course course;
+	struct judged judged;
 	struct ends before, after; /* addresses, while they are exchanged */
 	union {
 		struct head4 head4; /* of an answer */

@@ -53,11 +53,18 @@ type Outcome struct {
 // Decide says what becomes of a packet that is met at a tick, and changes what the world
 // remembers.
 func (w *World) Decide(m Meeting, p []byte, now uint32) Outcome {
+	w.judged = judgement{}
+	out := w.decide(m, p, now)
+	out.Events = append(w.judged.events, out.Events...)
+	return out
+}
+
+func (w *World) decide(m Meeting, p []byte, now uint32) Outcome {
 	switch m.Hook {
 	case bpf.HookFromPod:
 		return w.fromPod(m, p, now)
 	case bpf.HookToPod:
-		return w.toPod(p)
+		return w.toPod(m, p, now)
 	case bpf.HookFromOverlay:
 		return w.fromOverlay(m, p, now)
 	case bpf.HookToOverlay:
@@ -116,6 +123,9 @@ func (w *World) fromPod(m Meeting, p []byte, now uint32) Outcome {
 	}
 	if !w.owns(m.Ifindex, x.src) {
 		return drop(p, bpf.ReasonDropSource)
+	}
+	if why, ok := w.police(x, false, now); !ok {
+		return drop(p, why)
 	}
 	ep, here := w.Endpoints[x.dst]
 	_, r, known := w.rangeOf(x.dst)
@@ -195,14 +205,20 @@ func (w *World) toNode(m Meeting, p []byte, q plain, isPlain bool, dst netip.Add
 	return out
 }
 
-func (w *World) toPod(p []byte) Outcome {
+func (w *World) toPod(m Meeting, p []byte, now uint32) Outcome {
 	if !isIP(p) {
 		return pass(p, bpf.ReasonOther)
 	}
-	out := pass(p, bpf.ReasonDelivered)
-	if x, ok := parsePacket(p); ok {
-		out.Noted = w.note(x)
+	x, ok := parsePacket(p)
+	if !ok {
+		return drop(p, bpf.ReasonDropTruncated)
 	}
+	noted := w.note(x)
+	out := pass(p, bpf.ReasonDelivered)
+	if why, ok := w.police(x, m.Ingress == 0 || m.Ingress == m.Ifindex, now); !ok {
+		out = drop(p, why)
+	}
+	out.Noted = noted
 	return out
 }
 
@@ -276,6 +292,9 @@ func (w *World) fromOverlay(m Meeting, p []byte, now uint32) Outcome {
 	case known && from.Tunnel != m.Sender, !known && !w.Peers[m.Sender]:
 		return drop(p, bpf.ReasonDropStranger)
 	}
+	if why, ok := w.police(x, false, now); !ok {
+		return drop(p, why)
+	}
 	ep, here := w.Endpoints[x.dst]
 	if !here {
 		if _, to, ok := w.rangeOf(x.dst); ok && to.Local {
@@ -313,10 +332,14 @@ func (w *World) fromUplink(m Meeting, p []byte, now uint32) Outcome {
 		return drop(p, bpf.ReasonDropTruncated)
 	}
 	_, from, known := w.rangeOf(x.src)
+	if known && from.Local {
+		return drop(p, bpf.ReasonDropSource)
+	}
+	if why, ok := w.police(x, false, now); !ok {
+		return drop(p, why)
+	}
 	ep, here := w.Endpoints[x.dst]
 	switch {
-	case known && from.Local:
-		return drop(p, bpf.ReasonDropSource)
 	case !here || !known:
 		return pass(p, bpf.ReasonStack)
 	case x.fragment:

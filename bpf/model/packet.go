@@ -27,25 +27,52 @@ const (
 
 func etherType(p []byte) int { return int(binary.BigEndian.Uint16(p[12:])) }
 
-const protocolUDP = unix.IPPROTO_UDP
-
 // mostExtensions is how many IPv6 extension headers are followed.
 const mostExtensions = 6
 
 // parsed is an IP packet, and the flow that it belongs to.
 type parsed struct {
 	src, dst  netip.Addr
+	id        uint32 // of the datagram that a fragment is of, as in memory
 	fragment  bool
 	icmpError bool
+	icmpType  uint8
 	flow      bpf.Flow
 	direction int
 	hasFlow   bool
+	// The flow's ends as the packet goes, ports as they are in memory, and its protocol.
+	flowSrc, flowDst netip.Addr
+	sport, dport     uint16
+	protocol         uint8
+	tcp              uint8 // flags; a packet that ends before them is said to open a connection
+}
+
+// hasAnswers says whether packets that go the other way are of the same connection.
+func (o *parsed) hasAnswers() bool {
+	switch {
+	case !o.hasFlow || o.icmpError:
+		return false
+	case o.protocol == unix.IPPROTO_ICMP:
+		return o.icmpType == 8 || o.icmpType == 0
+	case o.protocol == unix.IPPROTO_ICMPV6:
+		return o.icmpType == 128 || o.icmpType == 129
+	}
+	return true
+}
+
+func hasPorts(protocol uint8) bool {
+	switch protocol {
+	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP, unix.IPPROTO_UDPLITE:
+		return true
+	}
+	return false
 }
 
 // network is an IP header: what follows it is at offset.
 type network struct {
 	src, dst      netip.Addr
 	protocol      uint8
+	id            uint32
 	offset        int
 	fragment      bool
 	laterFragment bool
@@ -58,7 +85,7 @@ func parse(p []byte, offset int, v6 bool) (parsed, bool) {
 	if !ok {
 		return parsed{}, false
 	}
-	out := parsed{src: n.src, dst: n.dst, fragment: n.fragment}
+	out := parsed{src: n.src, dst: n.dst, id: n.id, fragment: n.fragment, protocol: n.protocol}
 	if n.laterFragment {
 		return out, true
 	}
@@ -66,12 +93,21 @@ func parse(p []byte, offset int, v6 bool) (parsed, bool) {
 	if !ok {
 		return parsed{}, false
 	}
+	if isICMP(n.protocol) {
+		out.icmpType = p[n.offset]
+	}
 	if isICMP(n.protocol) && isError(n.protocol, p[n.offset]) {
 		out.icmpError = true
 		out.quote(p, n.offset+8, v6)
 		return out, true
 	}
 	out.setFlow(n.src, n.dst, sport, dport, n.protocol)
+	if n.protocol == unix.IPPROTO_TCP {
+		out.tcp = 2
+		if len(p) > n.offset+13 {
+			out.tcp = p[n.offset+13]
+		}
+	}
 	return out, true
 }
 
@@ -89,6 +125,7 @@ func (o *parsed) quote(p []byte, offset int, v6 bool) {
 
 func (o *parsed) setFlow(src, dst netip.Addr, sport, dport uint16, protocol uint8) {
 	o.flow, o.direction = flowOf(src, dst, sport, dport, protocol)
+	o.flowSrc, o.flowDst, o.sport, o.dport, o.protocol = src, dst, sport, dport, protocol
 	o.hasFlow = true
 }
 
@@ -123,7 +160,7 @@ func readNetwork(p []byte, offset int, v6 bool) (network, bool) {
 	fragment := binary.BigEndian.Uint16(h[6:])
 	return network{
 		src: netip.AddrFrom4([4]byte(h[12:])), dst: netip.AddrFrom4([4]byte(h[16:])),
-		protocol: h[9], offset: offset + length,
+		protocol: h[9], id: uint32(binary.NativeEndian.Uint16(h[4:])), offset: offset + length,
 		fragment: fragment&0x3fff != 0, laterFragment: fragment&0x1fff != 0,
 	}, true
 }
@@ -151,6 +188,10 @@ func readIPv6(p []byte, offset int) (network, bool) {
 		switch n.protocol {
 		case unix.IPPROTO_FRAGMENT:
 			length = 8
+			n.id = 0
+			if len(p) >= n.offset+8 {
+				n.id = binary.NativeEndian.Uint32(x[4:])
+			}
 			field := binary.BigEndian.Uint16(x[2:])
 			n.fragment = n.fragment || field&0xfff9 != 0
 			n.laterFragment = n.laterFragment || field&0xfff8 != 0

@@ -5,6 +5,8 @@ package model
 import (
 	"net/netip"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead-io/fairlead/bpf"
 )
 
@@ -78,23 +80,10 @@ func claimOf(row *bpf.Connection, now uint32) claim {
 	idle := uint32(max(0, int32(now-row.Seen)))
 	closed := row.Flags&bpf.ConnectionRst != 0 || row.Flags&fins == fins
 	answered := row.Flags&seen == seen
-	life := uint32(lifeOpening)
-	switch udp := row.Flow.Protocol == protocolUDP; {
-	case udp && answered:
-		life = lifeUDPAnswered
-	case udp:
-		life = lifeUDPUnanswered
-	case closed:
-		life = lifeClosed
-	case row.Flags&fins != 0:
-		life = lifeClosing
-	case answered:
-		life = lifeEstablished
-	}
 	switch {
 	case row.Flow.Protocol == 0:
 		return claim{isFree, idle}
-	case idle > life:
+	case idle > lifeOf(row):
 		return claim{isOver, idle}
 	case closed:
 		return claim{isClosed, idle}
@@ -102,6 +91,26 @@ func claimOf(row *bpf.Connection, now uint32) claim {
 		return claim{isEstablished, 0}
 	}
 	return claim{isUnanswered, idle}
+}
+
+// lifeOf is how long a row's connection is remembered after its last packet.
+func lifeOf(row *bpf.Connection) uint32 {
+	const fins = bpf.ConnectionFin | bpf.ConnectionFin<<1
+	const seen = bpf.ConnectionSeen | bpf.ConnectionSeen<<1
+	tcp, answered := row.Flow.Protocol == unix.IPPROTO_TCP, row.Flags&seen == seen
+	switch {
+	case !tcp && answered:
+		return lifeUDPAnswered
+	case !tcp:
+		return lifeUDPUnanswered
+	case row.Flags&bpf.ConnectionRst != 0 || row.Flags&fins == fins:
+		return lifeClosed
+	case row.Flags&fins != 0:
+		return lifeClosing
+	case answered:
+		return lifeEstablished
+	}
+	return lifeOpening
 }
 
 // place returns a row for a new connection: that whose own has the least use for it; nil
@@ -129,17 +138,26 @@ func (t Table) place(f bpf.Flow, now uint32) (*bpf.Connection, []bpf.FlowEvent) 
 // nobody decided. always tells that somebody did all the same.
 func (w *World) remember(out *Outcome, q plain, path bpf.Path, remote netip.Addr, now uint32, always bool) {
 	row := w.Table.find(q.flow)
-	known := row != nil
-	if known && !always && row.Epoch == w.Epoch && row.Path[q.direction] == path {
+	if row != nil && !always && !w.judged.decided && row.Epoch == w.Epoch && row.Path[q.direction] == path {
 		saw(row, q, now)
 		return
 	}
+	w.write(out, q, path, remote, now)
+}
+
+// write writes the row of a packet's connection.
+func (w *World) write(out *Outcome, q plain, path bpf.Path, remote netip.Addr, now uint32) {
+	row := w.Table.find(q.flow)
+	known := row != nil
 	out.Events = []bpf.FlowEvent{bpf.FlowDecidedAnew}
 	if !known {
 		if row, out.Events = w.Table.place(q.flow, now); row == nil {
 			return
 		}
-		row.Flow, row.Flags = q.flow, 0
+		row.Flow, row.Flags, row.Verdict = q.flow, 0, openerOf(q)
+	}
+	if w.judged.verdict != 0 {
+		row.Verdict = w.judged.verdict
 	}
 	if !known || row.Epoch != w.Epoch {
 		row.Epoch = w.Epoch
@@ -154,8 +172,8 @@ func (w *World) remember(out *Outcome, q plain, path bpf.Path, remote netip.Addr
 
 // saw notes what a packet says of its connection's state.
 func saw(row *bpf.Connection, q plain, now uint32) {
-	const fin, syn, rst, ack = 1, 2, 4, 16
-	if q.tcp&(syn|ack) == syn {
+	const fin, rst = 1, 4
+	if isOpening(q.tcp) {
 		row.Flags = 0 // the ports are used again
 	}
 	row.Flags |= bpf.ConnectionSeen << q.direction

@@ -92,7 +92,7 @@ func (w *World) fromTunnel(m Meeting, p []byte, inner int, sender netip.Addr, no
 		return quiet(p)
 	}
 	row := w.Table.find(q.flow)
-	if row == nil || row.Epoch != w.Epoch {
+	if row == nil || row.Epoch != w.Epoch || isAnother(row, q, now) {
 		return quiet(p)
 	}
 	path := row.Path[q.direction]

@@ -16,6 +16,8 @@ type MAC = [6]byte
 type Endpoint struct {
 	Ifindex uint32
 	MAC     MAC
+	// Ingress and Egress are the pod's rulesets; 0: none.
+	Ingress, Egress uint64
 }
 
 // Range is a range of pod addresses: the node's own, or one of another node.
@@ -52,10 +54,18 @@ type World struct {
 	TunnelHops map[netip.Addr]Hop
 	NativeHops map[netip.Prefix]Hop
 
+	Policies Policies
+	// Hosts are the node's own addresses.
+	Hosts map[netip.Addr]bool
+	// Fragments are the ports of datagrams whose first fragment a policed pod has sent, or got.
+	Fragments map[bpf.FragmentKey]bpf.Fragment
+
 	Epoch uint32
 	// Noted are the flows that go via the stack.
 	Noted map[bpf.Flow]bool
 	Table Table
+
+	judged judgement // of the packet in hand
 }
 
 // nativeHop returns the way to an address without a tunnel.

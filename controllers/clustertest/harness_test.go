@@ -326,6 +326,9 @@ type agent struct {
 	servicesKnown bool
 }
 
+// ApplyPolicies takes no notice of them.
+func (a *agent) ApplyPolicies(context.Context, sync.PolicyUpdate) error { return nil }
+
 // ApplyServices takes all of them.
 func (a *agent) ApplyServices(_ context.Context, u sync.ServiceUpdate) error {
 	a.mu.Lock()

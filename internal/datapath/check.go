@@ -66,7 +66,7 @@ func (d *Datapath) checkHost(ep Endpoint) error {
 		return err
 	}
 	for _, a := range ep.Addresses {
-		if row, ok := rows[a]; !ok || row != endpointRow(ep) {
+		if row, ok := rows[a]; !ok || row != d.endpointRow(ep, a) {
 			return fmt.Errorf("the datapath's row of address %s is missing or wrong", a)
 		}
 		if r, ok := d.routes.Realised(hostPrefix(a)); !ok || r != d.endpointRoute(ep, a) {

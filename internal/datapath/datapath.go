@@ -55,13 +55,14 @@ type Datapath struct {
 	ending    *ending // nil: sockets are not ended
 
 	nodeAddresses *table.Table[netip.Addr, bpf.NodeAddress]
+	policies      *policyTable  // nil: none are enforced
 	services      *serviceTable // nil: they are left to kube-proxy
 	servicesKnown bool          // all of them have been told
 }
 
 // sizes are those of the maps.
 func (o Options) sizes() load.Sizes {
-	s := load.Sizes{Flows: uint32(o.FlowEntries)}
+	s := load.Sizes{Flows: uint32(o.FlowEntries), Policies: uint32(o.PolicyEntries)}
 	if o.Services {
 		s.Frontends, s.Backends = uint32(o.ServiceFrontends), uint32(o.ServiceBackends)
 	}
@@ -84,6 +85,9 @@ func (o Options) validate() error {
 		if n < MinServiceEntries || n > MaxServiceEntries {
 			errs = append(errs, fmt.Errorf("service %s %d: want %d to %d", name, n, MinServiceEntries, MaxServiceEntries))
 		}
+	}
+	if n := o.PolicyEntries; n < MinPolicyEntries || n > MaxPolicyEntries {
+		errs = append(errs, fmt.Errorf("policy entries %d: want %d to %d", n, MinPolicyEntries, MaxPolicyEntries))
 	}
 	for i, p := range o.MasqueradeExceptions {
 		if !p.IsValid() || p.Addr().Is4In6() {
@@ -112,6 +116,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ServiceBackends == 0 {
 		o.ServiceBackends = DefaultServiceBackends
+	}
+	if o.PolicyEntries == 0 {
+		o.PolicyEntries = DefaultPolicyEntries
 	}
 	if o.ServiceForwarding == "" {
 		o.ServiceForwarding = ForwardSNAT
@@ -180,6 +187,11 @@ func (d *Datapath) open(ctx context.Context, node Node) (err error) {
 	d.nodeAddresses = table.New("node addresses", addressRows[bpf.NodeAddress]{d.maps.NodeAddresses, bpf.FromPodMapFlNodeAddrs, "remove addresses from the node"})
 	if err = errors.Join(d.endpoints.Resync(), d.ranges.Resync(), d.senders.Resync(), d.nodeAddresses.Resync()); err != nil {
 		return err
+	}
+	if d.opts.Policies {
+		if d.policies, err = openPolicies(d.maps); err != nil {
+			return err
+		}
 	}
 	if d.opts.Services {
 		if d.services, err = openServices(d.maps, d.isPod); err != nil {

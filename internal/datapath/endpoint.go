@@ -131,7 +131,7 @@ func (d *Datapath) build(ctx context.Context, ep *Endpoint, pod *netns.NS) (err 
 // then the device goes up, then routes (which need it up).
 func (d *Datapath) connect(ep Endpoint) error {
 	for _, a := range ep.Addresses {
-		d.endpoints.SetDesired(a, endpointRow(ep))
+		d.endpoints.SetDesired(a, d.endpointRow(ep, a))
 	}
 	before := d.rowChanges()
 	if err := errors.Join(d.endpoints.Sync(), d.epochAfter(before)); err != nil {
@@ -159,8 +159,14 @@ func podInterface(ep Endpoint) link.PodInterface {
 	}
 }
 
-func endpointRow(ep Endpoint) bpf.Endpoint {
-	return bpf.Endpoint{Ifindex: uint32(ep.HostIfIndex), Mac: [6]uint8(ep.PodMAC)}
+// endpointRow is the row of one of an endpoint's addresses. It has the pod's policies from
+// the start, before any program is attached.
+func (d *Datapath) endpointRow(ep Endpoint, a netip.Addr) bpf.Endpoint {
+	p := d.policyOf(a)
+	return bpf.Endpoint{
+		Ifindex: uint32(ep.HostIfIndex), Mac: [6]uint8(ep.PodMAC),
+		Ingress: uint64(p.Ingress), Egress: uint64(p.Egress),
+	}
 }
 
 func (d *Datapath) endpointRoute(ep Endpoint, a netip.Addr) route.Route {

@@ -107,7 +107,7 @@ func TestBypass(t *testing.T) {
 	var local, across int
 	for _, f := range families {
 		for to, sum := range map[*pod]*int{b: &local, c: &across} {
-			sent, err := pingCounted(a.space, to.ip(f))
+			sent, err := pingCounted(a.space, to.ip(f), patience)
 			must(t, err)
 			*sum += sent
 		}

@@ -30,7 +30,7 @@ func (d *Datapath) othersInForce() (bool, error) {
 
 // takeOver ends the wait for our maps to be filled, when they are.
 func (d *Datapath) takeOver() error {
-	if !d.waiting || d.peers == nil || d.opts.Services && !d.servicesKnown {
+	if !d.waiting || d.peers == nil || d.opts.Services && !d.servicesKnown || d.opts.Policies && !d.policies.known {
 		return nil
 	}
 	d.log.Info("programs of another layout are exchanged", "layout", d.opts.layout)

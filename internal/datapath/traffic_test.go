@@ -59,6 +59,10 @@ func serveDigest(c net.Conn) {
 
 // tcpSend sends n bytes and returns the address that the server saw.
 func tcpSend(s space, to netip.AddrPort, n int) (netip.Addr, error) {
+	return tcpSendWithin(s, to, n, patience)
+}
+
+func tcpSendWithin(s space, to netip.AddrPort, n int, patience time.Duration) (netip.Addr, error) {
 	payload := bytes.Repeat([]byte("fairlead"), n/8+1)[:n]
 	var c net.Conn
 	err := s.Do(func() (err error) {
@@ -142,6 +146,10 @@ func udpDial(s space, to netip.AddrPort, df bool) (*net.UDPConn, error) {
 // udpAsk sends one datagram, again when it is lost, and returns the address that the
 // server saw.
 func udpAsk(s space, to netip.AddrPort, size int, df bool) (netip.Addr, error) {
+	return udpAskWithin(s, to, size, df, patience)
+}
+
+func udpAskWithin(s space, to netip.AddrPort, size int, df bool, patience time.Duration) (netip.Addr, error) {
 	c, err := udpDial(s, to, df)
 	if err != nil {
 		return netip.Addr{}, err
@@ -209,13 +217,13 @@ func udpSegments(s space, to netip.AddrPort) error {
 
 // ping sends an echo request and waits for its reply.
 func ping(s space, to netip.Addr) error {
-	_, err := pingCounted(s, to)
+	_, err := pingCounted(s, to, patience)
 	return err
 }
 
 // pingCounted also returns how many requests were sent: on a busy machine an answer may take
 // longer than the wait for it.
-func pingCounted(s space, to netip.Addr) (sent int, err error) {
+func pingCounted(s space, to netip.Addr, patience time.Duration) (sent int, err error) {
 	network, request, reply := "ip4:icmp", byte(8), byte(0)
 	if to.Is6() {
 		network, request, reply = "ip6:ipv6-icmp", 128, 129

@@ -29,6 +29,15 @@ const (
 	MaxServiceEntries = 1 << 20
 )
 
+// DefaultPolicyEntries is room for a hundred thousand addresses that policies name.
+const DefaultPolicyEntries = 1 << 17
+
+// Bounds of Options.PolicyEntries.
+const (
+	MinPolicyEntries = 1 << 8
+	MaxPolicyEntries = 1 << 22
+)
+
 // Bounds of Options.FlowEntries.
 const (
 	MinFlowEntries = 1 << 10
@@ -63,6 +72,12 @@ type Options struct {
 	// FlowEntries is how many connections the node remembers the way of, a power of two;
 	// 0 means 131,072. One takes 128 bytes.
 	FlowEntries int
+	// Policies makes this node enforce what UpdatePolicies says. Until all of it has been told,
+	// what an earlier run has enforced stays in force.
+	Policies bool
+	// PolicyEntries is how many rows each map of policies has room for; 0 means 131,072. A row
+	// takes memory when it is used: about 100 bytes.
+	PolicyEntries int
 	// Services makes this node translate Services' packets: kube-proxy is replaced.
 	Services bool
 	// ServiceForwarding is how packets from outside reach a Service's backend on another

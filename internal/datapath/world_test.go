@@ -82,6 +82,7 @@ type shape struct {
 	routing  datapath.Routing // "": the default
 	families []string         // of pods; none: both
 
+	policies   bool
 	services   bool
 	forwarding datapath.ServiceForwarding
 }
@@ -138,7 +139,7 @@ func (w *world) addNode(i int, sh shape) {
 		must(t, n.nl.RouteAdd(defaultVia(t, n.space, "eth0", gw)))
 	}
 
-	n.opts = datapath.Options{BPFFS: n.bpffs, Masquerade: true, Routing: sh.routing, Services: sh.services, ServiceForwarding: sh.forwarding, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
+	n.opts = datapath.Options{BPFFS: n.bpffs, Masquerade: true, Routing: sh.routing, Policies: sh.policies, Services: sh.services, ServiceForwarding: sh.forwarding, Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
 	if sh.services {
 		n.opts.CgroupRoot = newCgroup(t) // all other processes of this machine are none of the node's
 	}

@@ -24,9 +24,9 @@ const (
 )
 
 // AgentTypes are the types that every agent subscribes to, in the order in which
-// an agent can use them: itself, where the others are, its own pods, Services, the
-// addresses that nodes announce.
-var AgentTypes = []string{LocalNodeType, PeerNodeType, EndpointType, ServiceEndpointsType, ServiceType, AnnouncementType}
+// an agent can use them: policies (a pod that waits for them is connected sooner), itself,
+// where the others are, its own pods, Services, the addresses that nodes announce.
+var AgentTypes = []string{PolicyType, LocalNodeType, PeerNodeType, EndpointType, ServiceEndpointsType, ServiceType, AnnouncementType}
 
 // MoreFollows is the system_version_info of a response that does not complete its type: of
 // what was there when the subscriber came, more follows. A subscriber prunes nothing before

@@ -34,15 +34,6 @@ type Attachment struct {
 	Ports   []PortMapping
 }
 
-// Watcher is told of attachments.
-type Watcher interface {
-	// Added is called before an ADD succeeds, and at Start for each one that was restored.
-	// Its error fails the ADD.
-	Added(context.Context, Record) error
-	// Removed is called when an attachment is gone.
-	Removed(context.Context, Record)
-}
-
 // Manager serves the CNI commands. It is made not ready; Start makes it ready.
 type Manager struct {
 	store *Store
@@ -57,11 +48,9 @@ type Manager struct {
 	dp       Datapath
 	pool     *ipam.Pool
 	records  map[Key]Record
-	watcher  Watcher // nil: nobody
+	watcher  Watcher  // nil: nobody
+	policies Policies // nil: there are none
 }
-
-// Watch has a watcher told of attachments, from before Start on.
-func (m *Manager) Watch(w Watcher) { m.watcher = w }
 
 // NewManager returns a manager over the store's records.
 func NewManager(store *Store, log *slog.Logger) *Manager {
@@ -101,6 +90,13 @@ func (m *Manager) Start(ctx context.Context, dp Datapath, ranges []netip.Prefix)
 	gone := map[Key]bool{}
 	for _, e := range lost {
 		gone[Key{e.ContainerID, e.IfName}] = true
+	}
+	if m.policies != nil {
+		for _, r := range records {
+			if !gone[r.Key()] {
+				m.policies.Restored(r)
+			}
+		}
 	}
 
 	m.mu.Lock()
@@ -197,14 +193,8 @@ func (m *Manager) Add(ctx context.Context, a Attachment) (*cniapi.Result, error)
 		}
 		return nil, fmt.Errorf("pod %s: %w", a.Pod, err)
 	}
-	ep, err := dp.AddEndpoint(ctx, datapath.EndpointSpec{ContainerID: a.ContainerID, IfName: a.IfName, Netns: a.Netns, Addresses: addrs})
+	r, err := m.connect(ctx, dp, a, addrs)
 	if err != nil {
-		pool.Release(a.Key.String())
-		return nil, fmt.Errorf("pod %s: %w", a.Pod, err)
-	}
-	r := Record{Version: recordVersion, Network: a.Network, Pod: a.Pod, Endpoint: ep, Ports: a.Ports}
-	if err := m.store.Save(r); err != nil {
-		err = errors.Join(err, dp.RemoveEndpoint(context.WithoutCancel(ctx), ep))
 		pool.Release(a.Key.String())
 		return nil, fmt.Errorf("pod %s: %w", a.Pod, err)
 	}
@@ -216,8 +206,11 @@ func (m *Manager) Add(ctx context.Context, a Attachment) (*cniapi.Result, error)
 	m.mu.Lock()
 	m.records[a.Key] = r
 	m.mu.Unlock()
-	m.log.Info("endpoint added", "pod", a.Pod.String(), "addresses", ep.Addresses, "device", ep.HostIf)
-	return result(ep), nil
+	m.log.Info("endpoint added", "pod", a.Pod.String(), "addresses", r.Endpoint.Addresses, "device", r.Endpoint.HostIf)
+	if m.policies != nil {
+		m.policies.Connected(ctx, r)
+	}
+	return result(r.Endpoint), nil
 }
 
 // refuseRepeated refuses an ADD for an attachment that exists. One that is
@@ -262,6 +255,9 @@ func (m *Manager) remove(ctx context.Context, dp Datapath, r Record) error {
 	delete(m.records, r.Key())
 	pool := m.pool
 	m.mu.Unlock()
+	if m.policies != nil {
+		m.policies.Gone(context.WithoutCancel(ctx), r.Key())
+	}
 	pool.Release(r.Key().String())
 	if m.watcher != nil {
 		m.watcher.Removed(context.WithoutCancel(ctx), r)

@@ -64,6 +64,7 @@ type Node struct {
 	last    agentsync.Update
 
 	services *services // nil: they are left to kube-proxy
+	policies *policies // nil: none are enforced
 }
 
 // New returns a node. publish is called each time that everything holds; it must
@@ -107,6 +108,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
 	waiting.Go(func() { n.runServices(ctx) })
+	waiting.Go(func() { n.runPolicies(ctx) })
 	tick := time.NewTicker(resyncEvery)
 	defer tick.Stop()
 	for {
@@ -152,9 +154,13 @@ func (n *Node) converge(ctx context.Context) error {
 	}
 	peers, err := parsePeers(local.Name, n.last.Peers)
 	n.limit(peers)
+	err = errors.Join(err, n.dp.SyncPeers(ctx, peers))
+	if !n.policiesWhole() {
+		return err // no pod is promised a network yet; Run publishes the node when they are
+	}
 	// A peer that cannot be served keeps nobody else from being served, so the
 	// node is published all the same; the error names the peer.
-	return errors.Join(err, n.dp.SyncPeers(ctx, peers), n.publish())
+	return errors.Join(err, n.publish())
 }
 
 // limit has the paths to peers measured, and gives each peer what is known of its path.
@@ -181,6 +187,9 @@ func (n *Node) prepare(ctx context.Context, local datapath.Node) error {
 	} else if err := n.dp.Reconfigure(ctx, local); err != nil {
 		return err
 	}
+	if err := n.openPolicies(); err != nil {
+		return err
+	}
 	switch {
 	case !n.started:
 		if err := n.endpoints.Start(ctx, n.dp, local.PodCIDRs); err != nil {
@@ -193,6 +202,7 @@ func (n *Node) prepare(ctx context.Context, local datapath.Node) error {
 		}
 	}
 	n.local = local
+	n.startPolicies(ctx)
 	n.openServices(ctx, n.last.LocalNode.GetZone())
 	return nil
 }

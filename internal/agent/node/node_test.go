@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containernetworking/cni/libcni"
@@ -32,6 +33,10 @@ type stage struct {
 	notReady   string
 	services   []datapath.ServiceUpdate
 	serviceErr error
+	policyMu   *sync.Mutex // nil: the test has one goroutine
+	policies   []datapath.PolicyUpdate
+	policyErr  error
+	onStart    func()
 	paths      map[string]int // MTU by peer
 	measured   []pathmtu.Peer
 	endpoint.Datapath
@@ -65,6 +70,9 @@ func (s *stage) SetNotReady(reason string) { s.notReady = reason }
 
 func (s *stage) Start(context.Context, endpoint.Datapath, []netip.Prefix) error {
 	s.steps = append(s.steps, "start")
+	if s.onStart != nil {
+		s.onStart()
+	}
 	return nil
 }
 

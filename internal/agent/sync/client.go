@@ -22,7 +22,9 @@ type Client struct {
 	handler  Handler
 	book     *addressBook
 	identity *identity
-	services *serviceBook
+	services *shelf
+	policies *shelf
+	lines    *lines
 
 	mu     stdsync.Mutex
 	inUse  *held // in force; replaced, never changed
@@ -58,15 +60,18 @@ func New(cfg Config, h Handler) (*Client, error) {
 		cfg.Log.Warn("the saved controller addresses cannot be used; waiting for new ones",
 			"file", filepath.Join(cfg.StateDir, addressFile), "error", err)
 	}
-	return &Client{
+	c := &Client{
 		cfg:      cfg,
 		handler:  h,
 		book:     newAddressBook(addresses),
 		identity: newIdentity(cfg),
-		services: newServiceBook(newServiceLog(cfg)),
+		services: newServiceShelf(cfg, h),
+		policies: newPolicyShelf(cfg, h),
 		inUse:    emptyHeld(),
 		dirty:    make(chan struct{}, 1),
-	}, nil
+	}
+	c.lines = &lines{client: c, open: map[string]*line{}}
+	return c, nil
 }
 
 // Load reads the state that was last in force, so that an agent can start while no
@@ -113,14 +118,19 @@ func (c *Client) Current() Update {
 
 // Run keeps one stream to one of the controllers until ctx ends. It returns nil then.
 func (c *Client) Run(ctx context.Context) error {
+	defer c.lines.closeAll()
 	c.applyLoaded(ctx)
-	c.loadServices(ctx)
-	defer c.services.log.close() //nolint:errcheck // it was synced
+	for _, s := range c.shelves() {
+		c.load(ctx, s)
+		defer s.log.close() //nolint:errcheck // it was synced
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { c.follow(ctx); return nil })
 	g.Go(func() error { c.renew(ctx); return nil })
 	g.Go(func() error { c.save(ctx); return nil })
-	g.Go(func() error { c.syncServices(ctx); return nil })
+	for _, s := range c.shelves() {
+		g.Go(func() error { c.syncLog(ctx, s.log); return nil })
+	}
 	return g.Wait()
 }
 
@@ -198,15 +208,15 @@ func (c *Client) save(ctx context.Context) {
 	}
 }
 
-// syncServices brings the log of Services to the disk behind the changes, as save does.
-func (c *Client) syncServices(ctx context.Context) {
+// syncLog brings a log to the disk behind the changes, as save does.
+func (c *Client) syncLog(ctx context.Context, log *bookLog) {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-		case <-c.services.log.dirty:
+		case <-log.dirty:
 			sleep(ctx, nil, c.cfg.SyncInterval)
-			if err := c.services.log.sync(); err != nil {
-				c.cfg.Log.Warn("the log of Services cannot be brought to the disk", "error", err)
+			if err := log.sync(); err != nil {
+				c.cfg.Log.Warn("the log of "+log.what+" cannot be brought to the disk", "error", err)
 			}
 		}
 	}

@@ -356,8 +356,8 @@ func TestUnknownIsNotEmpty(t *testing.T) {
 	a.until("every type known, and empty", func(u sync.Update) bool {
 		return u.Known.All() && u.LocalNode == nil && len(u.Peers)+len(u.Endpoints) == 0
 	})
-	// Services and their endpoints are handed over beside the others.
-	if len(early) != len(state.AgentTypes)-2 || early[0].All() {
+	// Services, their endpoints and policies are handed over beside the others.
+	if len(early) != len(state.AgentTypes)-3 || early[0].All() {
 		t.Errorf("known types, call by call: %+v", early)
 	}
 }

@@ -23,7 +23,7 @@ type Config struct {
 	ClusterName string
 	// AgentVersion is reported to the controller, e.g. "v0.1.0".
 	AgentVersion string
-	// StateDir holds client.crt, client.key, state.pb, services.log and controllers.json. It is made if missing.
+	// StateDir holds client.crt, client.key, state.pb, services.log, policies.log and controllers.json. It is made if missing.
 	StateDir string
 	// TokenFile is the projected ServiceAccount token with audience
 	// "fairlead-controller". It is read again for every enrollment.
@@ -50,7 +50,7 @@ type Config struct {
 	Keepalive time.Duration
 	// SaveInterval is the least time between two writes of the state file (200 ms).
 	SaveInterval time.Duration
-	// SyncInterval is how much later the log of Services is brought to the disk, where a
+	// SyncInterval is how much later the logs of Services and policies are brought to the disk, where a
 	// power cut leaves it (5 s).
 	SyncInterval time.Duration
 	// RevokedInterval is how often it is looked whether the peer of the stream was

@@ -47,6 +47,8 @@ type cluster struct {
 	reviews atomic.Int32
 	// littleRoom is what agents say of their maps.
 	littleRoom atomic.Pointer[string]
+	// also registers what else a controller serves; nil: nothing.
+	also func(*grpc.Server)
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -116,6 +118,9 @@ func (c *cluster) serve(authority *enroll.Authority, creds credentials.Transport
 	g := grpc.NewServer(serve.GRPCOptions(creds)...)
 	r.server.Register(g)
 	state.RegisterEnrollmentServer(g, enroll.NewService(authority, c, saUser, nil, log))
+	if c.also != nil {
+		c.also(g)
+	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		c.t.Fatal(err)
@@ -201,9 +206,12 @@ type node struct {
 	changed chan struct{}
 
 	*balancer
+	*enforcer
 }
 
-func newNode() *node { return &node{changed: make(chan struct{}, 1), balancer: newBalancer()} }
+func newNode() *node {
+	return &node{changed: make(chan struct{}, 1), balancer: newBalancer(), enforcer: newEnforcer()}
+}
 
 func (n *node) Apply(_ context.Context, u sync.Update) error {
 	n.mu.Lock()

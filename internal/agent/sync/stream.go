@@ -68,15 +68,15 @@ func (c *Client) dial(address string, creds credentials.TransportCredentials) (*
 	return dial(c.cfg, address, creds)
 }
 
-func dial(cfg Config, address string, creds credentials.TransportCredentials) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+address,
+func dial(cfg Config, address string, creds credentials.TransportCredentials, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+address, append(more,
 		grpc.WithTransportCredentials(creds),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: cfg.DialTimeout}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: cfg.Keepalive, Timeout: cfg.Keepalive, PermitWithoutStream: true}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
-	)
+	)...)
 }
 
 // stream subscribes to every type, naming the versions in force, and applies and
@@ -98,6 +98,7 @@ func (c *Client) stream(ctx context.Context, address string) (answered bool, err
 	watching.Go(func() { link.watch(onStream, c.cfg.RevokedInterval, cut) })
 	defer watching.Wait()
 	defer cut(nil)
+	defer c.lines.lend(address, conn, link)()
 	answered, err = c.converse(ctx, onStream, conn, address)
 	if cause := context.Cause(onStream); err != nil && cause != nil {
 		err = cause
@@ -135,8 +136,8 @@ func (c *Client) subscribe(ads discovery.AggregatedDiscoveryService_DeltaAggrega
 	h := c.current()
 	for i, typeURL := range state.AgentTypes {
 		versions := h.versions(typeURL)
-		if _, ok := kindOf(typeURL); ok {
-			versions = c.services.versions(typeURL)
+		if s := c.shelf(typeURL); s != nil {
+			versions = s.versions(typeURL)
 		}
 		req := &discovery.DeltaDiscoveryRequest{
 			TypeUrl:                 typeURL,
@@ -199,8 +200,8 @@ func sendError(ads discovery.AggregatedDiscoveryService_DeltaAggregatedResources
 // apply brings a response into force: all of it or, as far as the client can tell,
 // nothing of it.
 func (c *Client) apply(ctx context.Context, r *discovery.DeltaDiscoveryResponse) error {
-	if _, ok := kindOf(r.GetTypeUrl()); ok {
-		return c.applyServices(ctx, r)
+	if s := c.shelf(r.GetTypeUrl()); s != nil {
+		return c.put(ctx, s, r)
 	}
 	before := c.current()
 	after, err := before.with(r)

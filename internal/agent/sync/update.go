@@ -62,6 +62,7 @@ type Update struct {
 // Handler brings an Update into force on the node.
 type Handler interface {
 	ServiceHandler
+	PolicyHandler
 	// Apply returns nil once the update is in force: only then is it acknowledged.
 	// An error refuses the change, and its words are shown to people in the
 	// NodeNetwork's status, so they should name the object, the field and the fix.

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -43,6 +44,8 @@ type Settings struct {
 type Maps struct {
 	Endpoints, Ranges, Peers, ViaStack, Connections, State, FlowEvents, Metrics *ebpf.Map
 
+	Classes, Policies, Ports, Drops *ebpf.Map
+
 	Frontends, Pools, Slots, Backends, SourceRanges, NodeAddresses, Gone *ebpf.Map
 
 	// Fresh tells that maps of desired state were made just now, and are empty.
@@ -56,6 +59,8 @@ type Maps struct {
 type Sizes struct {
 	// Flows is the number of connections that are remembered, a power of two.
 	Flows uint32
+	// Policies is the number of rows of each map of policies; 0 is that of the declaration.
+	Policies uint32
 	// Frontends and Backends are for Services; 0 where they are left to kube-proxy.
 	Frontends, Backends uint32
 }
@@ -70,6 +75,8 @@ func (s Sizes) of(name string) uint32 {
 	switch name {
 	case bpf.FromPodMapFlConnections:
 		return s.Flows
+	case bpf.FromPodMapFlClasses, bpf.FromPodMapFlPolicies, bpf.FromPodMapFlPorts:
+		return s.Policies
 	case bpf.FromPodMapFlFrontends:
 		return atLeast(s.Frontends, 1)
 	case bpf.FromPodMapFlPools:
@@ -96,6 +103,8 @@ func OpenMaps(pins Pins, sizes Sizes, log *slog.Logger) (*Maps, error) {
 	}
 	m.Endpoints, m.Ranges, m.Peers = m.byName["fl_endpoints"], m.byName["fl_ranges"], m.byName["fl_peers"]
 	m.ViaStack, m.Metrics = m.byName["fl_via_stack"], m.byName["fl_metrics"]
+	m.Classes, m.Policies, m.Ports = m.byName["fl_classes"], m.byName["fl_policies"], m.byName["fl_ports"]
+	m.Drops = m.byName["fl_drops"]
 	m.Frontends, m.Pools, m.Slots, m.Backends = m.byName["fl_frontends"], m.byName["fl_pools"], m.byName["fl_slots"], m.byName["fl_backends"]
 	m.SourceRanges, m.NodeAddresses, m.Gone = m.byName["fl_src_ranges"], m.byName["fl_node_addrs"], m.byName["fl_gone"]
 	m.Connections, m.State, m.FlowEvents = m.byName["fl_connections"], m.byName["fl_state"], m.byName["fl_flow_events"]
@@ -125,6 +134,12 @@ func makeMaps(sizes Sizes, one func(m *Maps, name string, spec *ebpf.MapSpec) er
 	return m, nil
 }
 
+// desired are maps of desired state that an agent must fill before programs use them.
+var desired = []string{
+	bpf.FromPodMapFlRanges, bpf.FromPodMapFlFrontends, bpf.FromPodMapFlBackends,
+	bpf.FromPodMapFlClasses, bpf.FromPodMapFlPolicies, bpf.FromPodMapFlPorts,
+}
+
 // open opens or makes one map.
 func (m *Maps) open(pins Pins, name string, spec *ebpf.MapSpec, log *slog.Logger) error {
 	dir := pins.Of(name)
@@ -134,7 +149,7 @@ func (m *Maps) open(pins Pins, name string, spec *ebpf.MapSpec, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	if (made || replaced) && (name == bpf.FromPodMapFlRanges || name == bpf.FromPodMapFlFrontends || name == bpf.FromPodMapFlBackends) {
+	if (made || replaced) && slices.Contains(desired, name) {
 		m.Fresh = true
 	}
 	m.byName[name] = opened

@@ -72,6 +72,9 @@ func (t *Table[K, V]) Get(key K) (V, bool) {
 // than rows that were added: when it has grown, what was decided by a row may be wrong now.
 func (t *Table[K, V]) Changes() int { return t.changes }
 
+// Rows is how many rows the kernel is known to have.
+func (t *Table[K, V]) Rows() int { return len(t.realised) }
+
 // Realised returns the row of a key that the kernel is known to have.
 func (t *Table[K, V]) Realised(key K) (V, bool) {
 	v, ok := t.realised[key]

@@ -16,6 +16,8 @@ type nobody struct{}
 
 func (nobody) ApplyServices(context.Context, agentsync.ServiceUpdate) error { return nil }
 
+func (nobody) ApplyPolicies(context.Context, agentsync.PolicyUpdate) error { return nil }
+
 func (nobody) Apply(context.Context, agentsync.Update) error { return nil }
 
 // TestAnAgentStartsOnTheSavedState: the file is written here and read by the agent's own

@@ -16,9 +16,9 @@ import (
 	"github.com/fairlead-io/fairlead/internal/state"
 )
 
-func openBook(t testing.TB, dir string) *serviceBook {
+func openBook(t testing.TB, dir string) *book {
 	t.Helper()
-	b := newServiceBook(newServiceLog(Config{StateDir: dir, ClusterName: "alpha", NodeName: "n1", Log: slog.New(slog.DiscardHandler)}))
+	b := newBook(newServiceLog(Config{StateDir: dir, ClusterName: "alpha", NodeName: "n1", Log: slog.New(slog.DiscardHandler)}), kindEndpoints, kindService)
 	if err := b.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func slice(t testing.TB, name string, n int) bookRow {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bookRow{resourceKey{kindEndpoints, res.Name}, res.Version, res.Body}
+	return bookRow{key: resourceKey{kindEndpoints, res.Name}, version: res.Version, body: res.Body}
 }
 
 // Whatever a crash leaves of the log, what can be read of it is what was written, and more
@@ -60,7 +60,7 @@ func TestServiceLogCutAnywhere(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, serviceFile), data[:cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		b := newServiceBook(newServiceLog(Config{StateDir: dir, ClusterName: "alpha", NodeName: "n1", Log: slog.New(slog.DiscardHandler)}))
+		b := newBook(newServiceLog(Config{StateDir: dir, ClusterName: "alpha", NodeName: "n1", Log: slog.New(slog.DiscardHandler)}), kindEndpoints, kindService)
 		if err := b.open(); err != nil && !errors.Is(err, errForeign) {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
@@ -134,7 +134,7 @@ func BenchmarkServiceBook(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		rows = append(rows, bookRow{resourceKey{kindService, res.Name}, res.Version, res.Body})
+		rows = append(rows, bookRow{key: resourceKey{kindService, res.Name}, version: res.Version, body: res.Body})
 	}
 	book.keep(state.ServiceType, rows, true)
 	book.log.close()

@@ -15,18 +15,19 @@ import (
 	"github.com/fairlead-io/fairlead/internal/state"
 )
 
-// kind is one of the two types of Services, as the log has it.
+// kind is a type that a book holds, as logs have it.
 type kind byte
 
 const (
 	kindEndpoints kind = iota
 	kindService
+	kindPolicy
 	kinds
 )
 
-var kindURLs = [kinds]string{kindEndpoints: state.ServiceEndpointsType, kindService: state.ServiceType}
+var kindURLs = [kinds]string{kindEndpoints: state.ServiceEndpointsType, kindService: state.ServiceType, kindPolicy: state.PolicyType}
 
-// kindOf is the kind of a type; false for one of another sort.
+// kindOf is the kind of a type; false for one that no book holds.
 func kindOf(typeURL string) (kind, bool) {
 	i := slices.Index(kindURLs[:], typeURL)
 	return kind(max(i, 0)), i >= 0
@@ -47,6 +48,7 @@ type bookRow struct {
 	key     resourceKey
 	version string
 	body    []byte
+	message proto.Message // of body; nil: it is not needed any more
 }
 
 // heldAt is a resource in force: its version, and where its content is.
@@ -57,56 +59,61 @@ type heldAt struct {
 	body    []byte // when the log could not be written
 }
 
-// serviceBook is what of Services is in force. Contents are in a log on disk, which makes
-// the book small (they are needed at the next start and after a refusal) and a change as
-// cheap as it is. Only the client's one goroutine uses it.
-type serviceBook struct {
-	log  *serviceLog
+// book is what of some types is in force that there is much of. Contents are in a log on
+// disk, which makes the book small (they are needed at the next start and after a refusal)
+// and a change as cheap as it is. Only the client's one goroutine uses it.
+type book struct {
+	of   []kind
+	log  *bookLog
 	rows [kinds]map[string]heldAt
 	// known types are complete; heard ones were completed by a controller in this run.
 	known, heard [kinds]bool
 }
 
-func newServiceBook(log *serviceLog) *serviceBook {
-	b := &serviceBook{log: log}
+func newBook(log *bookLog, of ...kind) *book {
+	b := &book{of: of, log: log}
 	b.reset()
 	return b
 }
 
-func (b *serviceBook) reset() {
+func (b *book) reset() {
 	for k := range b.rows {
 		b.rows[k] = map[string]heldAt{}
 	}
 	b.known = [kinds]bool{}
 }
 
-func every(of [kinds]bool) bool { return of[kindEndpoints] && of[kindService] }
-
-func (b *serviceBook) complete() bool { return every(b.known) }
-func (b *serviceBook) fresh() bool    { return every(b.heard) }
-
-func (b *serviceBook) completeWith(typeURL string, heard bool) bool {
-	return with(b.known, typeURL, heard)
-}
-func (b *serviceBook) freshWith(typeURL string, heard bool) bool {
-	return with(b.heard, typeURL, heard)
-}
-
-func with(of [kinds]bool, typeURL string, heard bool) bool {
-	if k, ok := kindOf(typeURL); ok && heard {
-		of[k] = true
+// every says whether all types of the book are in a set.
+func (b *book) every(in [kinds]bool) bool {
+	for _, k := range b.of {
+		if !in[k] {
+			return false
+		}
 	}
-	return every(of)
+	return true
 }
 
-func (b *serviceBook) has(k resourceKey) bool {
+func (b *book) complete() bool { return b.every(b.known) }
+func (b *book) fresh() bool    { return b.every(b.heard) }
+
+func (b *book) completeWith(typeURL string, heard bool) bool { return b.with(b.known, typeURL, heard) }
+func (b *book) freshWith(typeURL string, heard bool) bool    { return b.with(b.heard, typeURL, heard) }
+
+func (b *book) with(in [kinds]bool, typeURL string, heard bool) bool {
+	if k, ok := kindOf(typeURL); ok && heard {
+		in[k] = true
+	}
+	return b.every(in)
+}
+
+func (b *book) has(k resourceKey) bool {
 	_, ok := b.rows[k.kind][k.name]
 	return ok
 }
 
-// all are the resources in force, endpoints before Services, in the order in which their
-// contents are in the log.
-func (b *serviceBook) all() []resourceKey {
+// all are the resources in force, type by type, in the order in which their contents are in
+// the log.
+func (b *book) all() []resourceKey {
 	var out []resourceKey
 	for k, rows := range b.rows {
 		from := len(out)
@@ -121,7 +128,7 @@ func (b *serviceBook) all() []resourceKey {
 }
 
 // versions are the resources of a type in force, for initial_resource_versions.
-func (b *serviceBook) versions(typeURL string) map[string]string {
+func (b *book) versions(typeURL string) map[string]string {
 	k, _ := kindOf(typeURL)
 	out := make(map[string]string, len(b.rows[k]))
 	for name, row := range b.rows[k] {
@@ -132,11 +139,10 @@ func (b *serviceBook) versions(typeURL string) map[string]string {
 
 // decode reads a response, and names every fault of it. What is in force already is
 // left out.
-func (b *serviceBook) decode(r *discovery.DeltaDiscoveryResponse) (ServiceUpdate, []bookRow, error) {
-	var change ServiceUpdate
+func (b *book) decode(r *discovery.DeltaDiscoveryResponse) ([]bookRow, error) {
 	k, ok := kindOf(r.GetTypeUrl())
 	if !ok {
-		return change, nil, fmt.Errorf("type %q was not asked for", r.GetTypeUrl())
+		return nil, fmt.Errorf("type %q was not asked for", r.GetTypeUrl())
 	}
 	var errs []error
 	rows := make([]bookRow, 0, len(r.GetResources())+len(r.GetRemovedResources()))
@@ -160,39 +166,42 @@ func (b *serviceBook) decode(r *discovery.DeltaDiscoveryResponse) (ServiceUpdate
 			errs = append(errs, err)
 			continue
 		}
-		change.set(m)
-		rows = append(rows, bookRow{key, res.GetVersion(), append([]byte{}, res.GetResource().GetValue()...)})
+		rows = append(rows, bookRow{key, res.GetVersion(), append([]byte{}, res.GetResource().GetValue()...), m})
 	}
 	for _, name := range r.GetRemovedResources() {
 		if key := (resourceKey{k, name}); !seen[name] && b.has(key) {
-			change.remove(key)
 			rows = append(rows, bookRow{key: key})
 		}
 	}
-	return change, rows, errors.Join(errs...)
+	return rows, errors.Join(errs...)
 }
 
 // message decodes a content, and checks that it is of this resource.
 func (k resourceKey) message(body []byte) (proto.Message, error) {
-	var m interface {
-		proto.Message
-		GetNamespace() string
-		GetName() string
-	} = &state.Service{}
-	if k.kind == kindEndpoints {
-		m = &state.ServiceEndpoints{}
+	var m proto.Message
+	var name func() string
+	switch k.kind {
+	case kindEndpoints:
+		e := &state.ServiceEndpoints{}
+		m, name = e, func() string { return e.GetNamespace() + "/" + e.GetName() }
+	case kindService:
+		s := &state.Service{}
+		m, name = s, func() string { return s.GetNamespace() + "/" + s.GetName() }
+	default:
+		p := &state.PolicyObject{}
+		m, name = p, func() string { return state.PolicyName(p) }
 	}
 	if err := proto.Unmarshal(body, m); err != nil {
 		return nil, fmt.Errorf("%s: it cannot be decoded: %v", k, err)
 	}
-	if got := m.GetNamespace() + "/" + m.GetName(); got != k.name {
+	if got := name(); got != k.name {
 		return nil, fmt.Errorf("%s: the message is of %q", k, got)
 	}
 	return m, nil
 }
 
 // read gives the content in force of a resource.
-func (b *serviceBook) read(k resourceKey) (proto.Message, error) {
+func (b *book) read(k resourceKey) (proto.Message, error) {
 	row, ok := b.rows[k.kind][k.name]
 	if !ok {
 		return nil, fmt.Errorf("%s is not in force", k)
@@ -208,7 +217,7 @@ func (b *serviceBook) read(k resourceKey) (proto.Message, error) {
 }
 
 // keep notes that rows are in force, and with heard that their type is complete.
-func (b *serviceBook) keep(typeURL string, rows []bookRow, heard bool) {
+func (b *book) keep(typeURL string, rows []bookRow, heard bool) {
 	k, _ := kindOf(typeURL)
 	complete := heard && !b.known[k]
 	if heard {
@@ -248,7 +257,7 @@ func (b *serviceBook) keep(typeURL string, rows []bookRow, heard bool) {
 }
 
 // drop forgets a resource, so that the next stream asks for it.
-func (b *serviceBook) drop(k resourceKey) {
+func (b *book) drop(k resourceKey) {
 	if row, ok := b.rows[k.kind][k.name]; ok {
 		b.log.waste(row.size)
 		delete(b.rows[k.kind], k.name)

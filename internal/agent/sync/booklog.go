@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// The log of Services is one header line, which says whose state it is, and then records:
+// The log of a book is one header line, which says whose state it is, and then records:
 // their length, what they are, the resource's name, version and content, and a checksum
 // of all of that. A record replaces earlier ones of its resource. What was cut off at the
 // end by a crash is of no use and costs nothing: the versions tell the controllers what
@@ -24,6 +24,8 @@ import (
 const (
 	serviceFile   = "services.log"
 	serviceFormat = "fairlead-agent-services v1"
+	policyFile    = "policies.log"
+	policyFormat  = "fairlead-agent-policies v1"
 	maxRecord     = 64 << 20
 	// rewriteWaste is how many bytes of replaced contents are worth writing the log anew,
 	// if they are also more than what is in force.
@@ -48,8 +50,9 @@ type record struct {
 	gone, complete bool
 }
 
-// serviceLog is the file. Its end is where the last good record ends.
-type serviceLog struct {
+// bookLog is the file. Its end is where the last good record ends.
+type bookLog struct {
+	what         string // it is of, for people
 	path, header string
 	log          *slog.Logger
 
@@ -61,10 +64,16 @@ type serviceLog struct {
 	dirty  chan struct{}
 }
 
-func newServiceLog(cfg Config) *serviceLog {
-	return &serviceLog{
-		path:   filepath.Join(cfg.StateDir, serviceFile),
-		header: fmt.Sprintf("%s cluster=%q node=%q\n", serviceFormat, cfg.ClusterName, cfg.NodeName),
+func newServiceLog(cfg Config) *bookLog {
+	return newBookLog(cfg, "Services", serviceFile, serviceFormat)
+}
+func newPolicyLog(cfg Config) *bookLog { return newBookLog(cfg, "policies", policyFile, policyFormat) }
+
+func newBookLog(cfg Config, what, file, format string) *bookLog {
+	return &bookLog{
+		what:   what,
+		path:   filepath.Join(cfg.StateDir, file),
+		header: fmt.Sprintf("%s cluster=%q node=%q\n", format, cfg.ClusterName, cfg.NodeName),
 		log:    cfg.Log,
 		dirty:  make(chan struct{}, 1),
 	}
@@ -156,7 +165,7 @@ func readN(in io.Reader, buf []byte, n int) ([]byte, error) {
 
 // open reads the log into the book, and opens it for more. A log that cannot be used is
 // begun anew; so is one that is mostly waste.
-func (b *serviceBook) open() error {
+func (b *book) open() error {
 	l := b.log
 	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -189,7 +198,7 @@ func (b *serviceBook) open() error {
 	return nil
 }
 
-func (b *serviceBook) replay(r record, at int64) {
+func (b *book) replay(r record, at int64) {
 	rows := b.rows[r.key.kind]
 	if old, ok := rows[r.key.name]; ok && !r.complete {
 		b.log.waste(old.size)
@@ -205,7 +214,7 @@ func (b *serviceBook) replay(r record, at int64) {
 }
 
 // append writes records at the end and says at which places their contents are.
-func (l *serviceLog) append(records []record) (at []int64, ok bool) {
+func (l *bookLog) append(records []record) (at []int64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {
@@ -231,17 +240,17 @@ func (l *serviceLog) append(records []record) (at []int64, ok bool) {
 }
 
 // fail cuts off what was written of a record. Contents go on being read from what there is.
-func (l *serviceLog) fail(err error) {
-	l.log.Warn("Services cannot be saved; a restart without a controller would start from older ones", "file", l.path, "error", err)
+func (l *bookLog) fail(err error) {
+	l.log.Warn(l.what+" cannot be saved; a restart without a controller would start from older ones", "file", l.path, "error", err)
 	_ = l.file.Truncate(l.end) // what stays of it is skipped by its checksum
 	l.tried = time.Now()
 }
 
-func (l *serviceLog) read(at int64, size int) ([]byte, error) {
+func (l *bookLog) read(at int64, size int) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {
-		return nil, errors.New("the log of Services is not open")
+		return nil, errors.New("the log of " + l.what + " is not open")
 	}
 	body := make([]byte, size)
 	_, err := l.file.ReadAt(body, at)
@@ -249,10 +258,10 @@ func (l *serviceLog) read(at int64, size int) ([]byte, error) {
 }
 
 // waste notes that a content is in force no more.
-func (l *serviceLog) waste(size int) { l.wasted += int64(size) }
+func (l *bookLog) waste(size int) { l.wasted += int64(size) }
 
 // wantsRewrite says whether to write the log anew; written: the last append was.
-func (l *serviceLog) wantsRewrite(written bool) bool {
+func (l *bookLog) wantsRewrite(written bool) bool {
 	if !written {
 		return time.Since(l.tried) > rewriteAgain
 	}
@@ -260,16 +269,16 @@ func (l *serviceLog) wantsRewrite(written bool) bool {
 }
 
 // rewrite writes the log anew, with what is in force and nothing else.
-func (b *serviceBook) rewrite() {
+func (b *book) rewrite() {
 	l := b.log
 	if err := b.write(l.path + ".new"); err != nil {
 		l.tried = time.Now()
-		l.log.Warn("the log of Services cannot be written; a restart without a controller would start from an older one", "file", l.path, "error", err)
+		l.log.Warn("the log of "+l.what+" cannot be written; a restart without a controller would start from an older one", "file", l.path, "error", err)
 	}
 }
 
 // write fills a new file, puts it in the old one's place, and takes it into use.
-func (b *serviceBook) write(path string) (err error) {
+func (b *book) write(path string) (err error) {
 	l := b.log
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -302,7 +311,7 @@ func (b *serviceBook) write(path string) (err error) {
 }
 
 // copyTo writes what is in force, and says at which places contents are.
-func (b *serviceBook) copyTo(f *os.File) (moved map[resourceKey]int64, end int64, err error) {
+func (b *book) copyTo(f *os.File) (moved map[resourceKey]int64, end int64, err error) {
 	out := bufio.NewWriterSize(f, 1<<20)
 	n, err := out.WriteString(b.log.header)
 	if err != nil {
@@ -341,7 +350,7 @@ func (b *serviceBook) copyTo(f *os.File) (moved map[resourceKey]int64, end int64
 }
 
 // sync brings what was written to the disk, where a power cut leaves it.
-func (l *serviceLog) sync() error {
+func (l *bookLog) sync() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {
@@ -350,7 +359,7 @@ func (l *serviceLog) sync() error {
 	return l.file.Sync()
 }
 
-func (l *serviceLog) close() error {
+func (l *bookLog) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {
