@@ -93,7 +93,7 @@ func newRoot() *cobra.Command {
 	f.StringVarP(&o.output, "output", "o", "", "json or yaml for programs; empty: for people")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = root.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
-	root.AddCommand(newStatusCommand(o), newPlanCommand(o), newRolloutCommand(o), newServiceCommand(o), newAddressesCommand(o))
+	root.AddCommand(newStatusCommand(o), newPlanCommand(o), newRolloutCommand(o), newServiceCommand(o), newAddressesCommand(o), newTraceCommand(o), newPoliciesCommand(o), newDropsCommand(o))
 	return root
 }
 

@@ -7,10 +7,12 @@ package clusternetworkpolicy
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -22,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 
+	"github.com/fairlead-io/fairlead/api/v1alpha1"
 	"github.com/fairlead-io/fairlead/internal/interest"
 	"github.com/fairlead-io/fairlead/internal/model"
 	"github.com/fairlead-io/fairlead/internal/model/policy"
@@ -31,11 +34,17 @@ import (
 // is in force within milliseconds, and one write says all.
 const patience = time.Second
 
+// again is the pause before a policy that waits for another replica's subscribers is looked
+// at again: they may have come here.
+const again = 5 * time.Second
+
 // Reconciler takes one ClusterNetworkPolicy at a time over.
 type Reconciler struct {
 	// Client reads ClusterNetworkPolicies from a cache and writes their status.
 	Client client.Client
 	Feed   *interest.Feed
+	// Self is this replica's pod.
+	Self string
 
 	mu    sync.Mutex
 	known map[string]*outcome
@@ -84,7 +93,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if left := patience - time.Since(o.since); o.inForce == nil && left > 0 {
 		return reconcile.Result{RequeueAfter: left}, nil
 	}
-	return reconcile.Result{}, r.write(ctx, p, o)
+	waits, err := r.write(ctx, p, o)
+	if waits {
+		return reconcile.Result{RequeueAfter: again}, err
+	}
+	return reconcile.Result{}, err
 }
 
 // SyncAll takes all ClusterNetworkPolicies over.
@@ -149,16 +162,44 @@ func (r *Reconciler) told(name string, o *outcome, in interest.InForce) {
 	}
 }
 
-// write writes the status if it says something else. Of several replicas that write at once,
-// the others look again.
-func (r *Reconciler) write(ctx context.Context, p *policyv1.ClusterNetworkPolicy, o outcome) error {
+// write writes the status if it says something else, and says whether it waits for another
+// replica. Of several replicas that write at once, the others look again.
+func (r *Reconciler) write(ctx context.Context, p *policyv1.ClusterNetworkPolicy, o outcome) (waits bool, err error) {
+	var others []string
+	if o.inForce != nil {
+		if others, err = r.servers(ctx, o.inForce.Elsewhere); err != nil {
+			return false, err
+		}
+	}
 	after := p.DeepCopy()
-	if !setStatus(after, o) {
-		return nil
+	changed := setStatus(after, o, r.Self, others)
+	c := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionInForce)
+	waits = o.inForce != nil && c != nil && c.Reason == v1alpha1.ReasonWaiting
+	if !changed {
+		return waits, nil
 	}
-	err := r.Client.Status().Patch(ctx, after, client.MergeFromWithOptions(p, client.MergeFromWithOptimisticLock{}))
+	err = r.Client.Status().Patch(ctx, after, client.MergeFromWithOptions(p, client.MergeFromWithOptimisticLock{}))
 	if apierrors.IsConflict(err) {
-		return nil // its news is on the way here
+		return true, nil // its news is on the way here
 	}
-	return client.IgnoreNotFound(err)
+	return waits, client.IgnoreNotFound(err)
+}
+
+// servers are the replicas that nodes are connected to.
+func (r *Reconciler) servers(ctx context.Context, nodes []string) ([]string, error) {
+	var out []string
+	for _, node := range nodes {
+		var n v1alpha1.NodeNetwork
+		if err := r.Client.Get(ctx, client.ObjectKey{Name: node}, &n); err != nil {
+			if client.IgnoreNotFound(err) != nil {
+				return nil, err
+			}
+			continue
+		}
+		if by := n.Status.ServedBy; by != "" && meta.IsStatusConditionTrue(n.Status.Conditions, v1alpha1.ConditionConnected) {
+			out = append(out, by)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
 }

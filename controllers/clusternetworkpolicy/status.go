@@ -4,6 +4,9 @@ package clusternetworkpolicy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -16,8 +19,9 @@ import (
 // maxMessage bounds the message of a condition (the API allows 32,768 characters).
 const maxMessage = 4096
 
-// setStatus makes the status that of an outcome and says whether it differs.
-func setStatus(p *policyv1.ClusterNetworkPolicy, o outcome) (changed bool) {
+// setStatus makes the status that of an outcome and says whether it differs. others are the
+// replicas that serve nodes which the policy concerns and that are not connected to this one.
+func setStatus(p *policyv1.ClusterNetworkPolicy, o outcome, self string, others []string) (changed bool) {
 	accepted := metav1.Condition{
 		Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonAccepted,
 		Message: "All of the policy is enforced", ObservedGeneration: o.generation,
@@ -26,7 +30,7 @@ func setStatus(p *policyv1.ClusterNetworkPolicy, o outcome) (changed bool) {
 		accepted.Status, accepted.Reason, accepted.Message = metav1.ConditionFalse, v1alpha1.ReasonPartsUnusable, faults(o)
 	}
 	changed = meta.SetStatusCondition(&p.Status.Conditions, accepted)
-	if c, due := inForce(p, o); due {
+	if c, due := inForce(p, o, self, others); due {
 		changed = meta.SetStatusCondition(&p.Status.Conditions, c) || changed
 	}
 	return changed
@@ -44,28 +48,71 @@ func faults(o outcome) string {
 	return text
 }
 
-// inForce is the condition, and whether it is to be written: not while it is on its way after
-// a replica has said that it is in force, and not by one that has nobody to ask.
-func inForce(p *policyv1.ClusterNetworkPolicy, o outcome) (c metav1.Condition, due bool) {
-	c = metav1.Condition{Type: v1alpha1.ConditionInForce, ObservedGeneration: o.generation}
+// inForce is the condition, and whether it is to be written. Each replica adds what its own
+// subscribers say to what others have written of the same generation. That it is in force, or
+// refused, is not taken back.
+func inForce(p *policyv1.ClusterNetworkPolicy, o outcome, self string, others []string) (c metav1.Condition, due bool) {
+	c = metav1.Condition{Type: v1alpha1.ConditionInForce, ObservedGeneration: o.generation, Status: metav1.ConditionFalse}
 	said := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionInForce)
-	fresh := said == nil || said.ObservedGeneration != o.generation
+	if said == nil || said.ObservedGeneration != o.generation {
+		said = &metav1.Condition{}
+	}
 	in := o.inForce
+	shares := sharesOf(said.Message)
+	if in != nil && in.Here > 0 {
+		shares[self] = in.Here
+	}
+	missing := slices.DeleteFunc(others, func(r string) bool { return r == self || shares[r] > 0 })
 	switch {
+	case said.Reason == v1alpha1.ReasonRefused:
+		return c, false
 	case in == nil:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, v1alpha1.ReasonWaiting, "Agents have not acknowledged it yet"
-		return c, fresh
+		c.Reason, c.Message = v1alpha1.ReasonWaiting, "Agents have not acknowledged it yet"
+		return c, said.Reason == ""
 	case in.Refused > 0:
-		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonRefused
+		c.Reason = v1alpha1.ReasonRefused
 		c.Message = fmt.Sprintf("refused by %d nodes, acknowledged by %d; the NodeNetworks have their words", in.Refused, in.Acknowledged)
 		return c, true
-	case in.Acknowledged == 0 && in.Nodes > 0:
+	case said.Status == metav1.ConditionTrue || len(missing) == 0 && (len(shares) > 0 || len(in.Elsewhere) == 0):
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonAcknowledged, acknowledgedBy(shares)
+	case len(missing) > 0:
+		c.Reason = v1alpha1.ReasonWaiting
+		c.Message = "waiting for those that are connected to " + strings.Join(missing, ", ") + "; " + acknowledgedBy(shares)
+	default:
 		c.Status, c.Reason = metav1.ConditionUnknown, v1alpha1.ReasonNobodyConnected
-		c.Message = fmt.Sprintf("none of the %d nodes that it concerns was connected to this controller", in.Nodes)
-		return c, fresh
+		c.Message = fmt.Sprintf("none of the %d nodes that it concerns is connected", len(in.Elsewhere))
 	}
-	c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonAcknowledged
-	c.Message = fmt.Sprintf("acknowledged by %d nodes", in.Acknowledged)
-	// A replica with fewer subscribers does not contradict one that has said so already.
-	return c, fresh || said.Status != metav1.ConditionTrue
+	return c, true
+}
+
+// acknowledgedBy names who has acknowledged, by the replica that they are connected to.
+func acknowledgedBy(shares map[string]int) string {
+	total := 0
+	var each []string
+	for _, replica := range slices.Sorted(maps.Keys(shares)) {
+		total += shares[replica]
+		each = append(each, fmt.Sprintf("%s %d", replica, shares[replica]))
+	}
+	text := fmt.Sprintf("acknowledged by %d nodes", total)
+	if len(each) > 0 {
+		text += " (" + strings.Join(each, ", ") + ")"
+	}
+	return text
+}
+
+// sharesOf reads what acknowledgedBy wrote.
+func sharesOf(message string) map[string]int {
+	out := map[string]int{}
+	_, list, ok := strings.Cut(message, " (")
+	list, closed := strings.CutSuffix(list, ")")
+	if !ok || !closed {
+		return out
+	}
+	for each := range strings.SplitSeq(list, ", ") {
+		replica, count, _ := strings.Cut(each, " ")
+		if n, err := strconv.Atoi(count); err == nil && n > 0 {
+			out[replica] = n
+		}
+	}
+	return out
 }

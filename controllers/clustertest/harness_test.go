@@ -84,7 +84,7 @@ func startAPI() error {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, discoveryv1.AddToScheme, authenticationv1.AddToScheme, rbacv1.AddToScheme, v1alpha1.AddToScheme,
-		networkingv1.AddToScheme, policyv1.AddToScheme,
+		networkingv1.AddToScheme, policyv1.Install,
 	} {
 		if err := add(scheme); err != nil {
 			return err

@@ -254,7 +254,7 @@ func TestClusterPoliciesSayWhatIsInForce(t *testing.T) {
 	eventually(t, "n1 has it", func() bool { return len(a.object(name).GetPolicy().GetEgress().GetRules()) == 1 })
 	eventually(t, "its status says that it is in force", func() bool {
 		in := conditionOf(t, "fence", v1alpha1.ConditionInForce)
-		return in.Status == metav1.ConditionTrue && in.ObservedGeneration == 1 && in.Message == "acknowledged by 1 nodes" &&
+		return in.Status == metav1.ConditionTrue && in.ObservedGeneration == 1 && in.Message == "acknowledged by 1 nodes (c1 1)" &&
 			conditionOf(t, "fence", v1alpha1.ConditionAccepted).Status == metav1.ConditionTrue
 	}, func() string { return fmt.Sprint(conditionOf(t, "fence", v1alpha1.ConditionInForce)) })
 
@@ -312,4 +312,29 @@ func TestAPodsAddressIsKnownBeforeTheAPIServerKnowsIt(t *testing.T) {
 	}
 	remove(t, young)
 	eventually(t, "it goes with the pod", func() bool { return a.peers("policy/NetworkPolicy/default/server") == "" })
+}
+
+// Two replicas have one node each: the policy is in force when both say so.
+func TestReplicasSayTogetherWhatIsInForce(t *testing.T) {
+	c := newCluster(t)
+	node(t, "n1", "192.168.77.1", "10.0.1.0/24")
+	node(t, "n2", "192.168.77.2", "10.0.2.0/24")
+	first, second := c.start("c1", "127.0.0.74"), c.start("c2", "127.0.0.75")
+	c.policyAgent("n1", first)
+	c.policyAgent("n2", second)
+	report(t, "n1", "served by c1", func(s v1alpha1.NodeNetworkStatus) bool { return s.ServedBy == "c1" })
+	report(t, "n2", "served by c2", func(s v1alpha1.NodeNetworkStatus) bool { return s.ServedBy == "c2" })
+	run(t, labelled("default", "one", "n1", "pair"), "10.0.1.8")
+	run(t, labelled("default", "two", "n2", "pair"), "10.0.2.8")
+	p := &policyv1.ClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "pair"}}
+	p.Spec.Tier, p.Spec.Priority = policyv1.BaselineTier, 10
+	p.Spec.Subject.Pods = &policyv1.NamespacedPod{PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "pair"}}}
+	p.Spec.Ingress = []policyv1.ClusterNetworkPolicyIngressRule{
+		{Action: policyv1.ClusterNetworkPolicyRuleActionDeny, From: []policyv1.ClusterNetworkPolicyIngressPeer{{Namespaces: &metav1.LabelSelector{}}}},
+	}
+	create(t, p)
+	eventually(t, "both have said so", func() bool {
+		in := conditionOf(t, "pair", v1alpha1.ConditionInForce)
+		return in.Status == metav1.ConditionTrue && in.Message == "acknowledged by 2 nodes (c1 1, c2 1)"
+	}, func() string { return fmt.Sprint(conditionOf(t, "pair", v1alpha1.ConditionInForce)) })
 }

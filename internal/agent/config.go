@@ -50,6 +50,10 @@ type Config struct {
 	ServiceFrontends  int // room for addresses and ports of Services; 0: the default
 	ServiceBackends   int // room for their endpoints; 0: the default
 	CgroupRoot        string
+
+	Policies   bool          // the node enforces network policies
+	PolicyWait time.Duration // how long an ADD waits for a pod's policies
+	PeerWait   time.Duration // how long an ADD waits until others know the pod; 0: it does not
 }
 
 // Validate says which flag is missing or wrong.
@@ -81,9 +85,21 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", flag, n, datapath.MinServiceEntries, datapath.MaxServiceEntries))
 		}
 	}
+	if c.Policies && (c.PolicyWait <= 0 || c.PolicyWait > maxPolicyWait) {
+		errs = append(errs, fmt.Errorf("--policy-wait is %s, want more than 0 and at most %s", c.PolicyWait, maxPolicyWait))
+	}
+	if c.PeerWait < 0 || c.PeerWait > maxPeerWait {
+		errs = append(errs, fmt.Errorf("--peer-wait is %s, want 0 (no wait) to %s", c.PeerWait, maxPeerWait))
+	}
 	_, err := c.exceptions()
 	return errors.Join(append(errs, err)...)
 }
+
+// Bounds of the waits of an ADD: the CNI server gives one 30 s altogether.
+const (
+	maxPolicyWait = 10 * time.Second
+	maxPeerWait   = 10 * time.Second
+)
 
 // exceptions reads MasqueradeExceptions. Host bits are cleared: people write the address
 // that they know of a network.

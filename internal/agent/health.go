@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/fairlead-io/fairlead/internal/agent/drop"
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
 	"github.com/fairlead-io/fairlead/internal/agent/node"
 	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
@@ -44,6 +45,10 @@ type Status struct {
 
 	// ServiceMaps are how full the maps of Services are; none where they are left to kube-proxy.
 	ServiceMaps []MapStatus `json:"serviceMaps,omitempty"`
+	// PolicyMaps are how full those of network policies are; none where none are enforced.
+	PolicyMaps []MapStatus `json:"policyMaps,omitempty"`
+	// PoliciesNotInForce says why not all network policies are in force; empty: they are.
+	PoliciesNotInForce string `json:"policiesNotInForce,omitempty"`
 }
 
 // RangeStatus is how full a pod range is.
@@ -72,6 +77,7 @@ type healthServer struct {
 	stream   *agentsync.Client
 	paths    *pathmtu.Prober
 	registry *prometheus.Registry
+	drops    *drop.Recorder
 }
 
 // serve answers /healthz (the process works), /readyz (pods can be connected), /readyz/pod
@@ -97,6 +103,7 @@ func (h *healthServer) serve(ctx context.Context, l net.Listener) error {
 		writeJSON(w, h.status())
 	})
 	h.serveServices(mux)
+	h.servePolicies(mux)
 	mux.Handle("/metrics", promhttp.HandlerFor(h.registry, promhttp.HandlerOpts{}))
 	return serveHTTP(ctx, l, mux)
 }
@@ -138,7 +145,8 @@ func (h *healthServer) status() Status {
 		s.Endpoints = append(s.Endpoints, e)
 	}
 	s.Paths, s.PathsMore = narrow(h.paths.Paths())
-	s.ServiceMaps = mapStatuses(h.dp.serviceUsage())
+	s.ServiceMaps, s.PolicyMaps = mapStatuses(h.dp.serviceUsage()), mapStatuses(h.dp.policyUsage())
+	s.PoliciesNotInForce = h.node.PolicyState().NotInForce
 	return s
 }
 

@@ -15,7 +15,7 @@ import (
 // only after it had room.
 func TestLittleRoom(t *testing.T) {
 	var log bytes.Buffer
-	r := newServiceRoom(slog.New(slog.NewTextHandler(&log, nil)))
+	r := newRoom("Services", serviceRoomSetting, slog.New(slog.NewTextHandler(&log, nil)))
 	for _, step := range []struct {
 		used, lines int
 		full        bool

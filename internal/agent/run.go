@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,6 +18,7 @@ import (
 	"github.com/fairlead-io/fairlead/internal/agent/announce"
 	"github.com/fairlead-io/fairlead/internal/agent/cniserver"
 	"github.com/fairlead-io/fairlead/internal/agent/discovery"
+	"github.com/fairlead-io/fairlead/internal/agent/drop"
 	"github.com/fairlead-io/fairlead/internal/agent/endpoint"
 	"github.com/fairlead-io/fairlead/internal/agent/node"
 	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
@@ -80,7 +80,7 @@ func serve(ctx context.Context, cfg Config, opts datapath.Options, listening net
 		return err
 	}
 	manager := endpoint.NewManager(store, log)
-	dp := &datapathHolder{}
+	dp := newDatapathHolder()
 	defer dp.close(log)
 	publish := func() error {
 		return errors.Join(node.WriteConf(cfg.CNIConfDir, cfg.Socket, cfg.Services), os.WriteFile(cniapi.InForce(cfg.Socket), nil, 0o644))
@@ -96,13 +96,20 @@ func serve(ctx context.Context, cfg Config, opts datapath.Options, listening net
 		manager.Watch(podWatcher{nd, log})
 	}
 
+	policyMetrics := newPolicyMetrics(nd, dp, log)
+	drops := drop.New(nd.Cause, log)
+
 	announcer := announce.New(announce.Config{Node: cfg.NodeName, DevicesOf: watch.DevicesOf, Log: log})
 	stream, err := agentsync.New(agentsync.Config{
 		NodeName: cfg.NodeName, ClusterName: cfg.ClusterName, AgentVersion: version.Version,
-		StateDir: cfg.StateDir, TokenFile: cfg.TokenFile, RootsFile: cfg.TrustFile, LittleRoom: serviceMetrics.room.words, Log: log,
+		StateDir: cfg.StateDir, TokenFile: cfg.TokenFile, RootsFile: cfg.TrustFile, LittleRoom: func() string { return words(serviceMetrics.room, policyMetrics.room) }, Log: log,
 	}, announcing{nd, announcer})
 	if err != nil {
 		return err
+	}
+	if cfg.Policies {
+		nd.EnforcePolicies(policyMetrics.observe)
+		manager.Enforce(newPodPolicies(cfg, nd, stream, policyMetrics, log))
 	}
 	if _, err := stream.Load(); err != nil {
 		return err
@@ -112,13 +119,16 @@ func serve(ctx context.Context, cfg Config, opts datapath.Options, listening net
 	if cfg.Services {
 		metrics.registry.MustRegister(serviceMetrics)
 	}
+	if cfg.Policies {
+		metrics.registry.MustRegister(policyMetrics, drops)
+	}
 	metrics.registry.MustRegister(announcedGauge(announcer))
 	socket, err := cniserver.Listen(cfg.Socket)
 	if err != nil {
 		return err
 	}
 	cni := cniserver.New(manager, log, metrics.observeCNI)
-	health := &healthServer{place: cfg.place(), manager: manager, node: nd, dp: dp, stream: stream, paths: paths, registry: metrics.registry, name: cfg.NodeName}
+	health := &healthServer{place: cfg.place(), manager: manager, node: nd, dp: dp, stream: stream, paths: paths, registry: metrics.registry, drops: drops, name: cfg.NodeName}
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return cni.Serve(ctx, socket) })
@@ -131,6 +141,9 @@ func serve(ctx context.Context, cfg Config, opts datapath.Options, listening net
 	if cfg.Services {
 		g.Go(func() error { return succeedKubeProxy(ctx, nd, log) })
 		g.Go(func() error { return readiness.Run(ctx, localReadiness(cfg.NodeName, kube, stream, nd, log)) })
+	}
+	if cfg.Policies {
+		g.Go(func() error { return dp.readDrops(ctx, drops.Record, log) })
 	}
 	g.Go(func() error { return watchMachine(ctx, nd, paths, announcer, log) })
 	log.Info("the agent runs", "node", cfg.NodeName, "version", version.Version, "socket", cfg.Socket)
@@ -161,68 +174,6 @@ func succeedKubeProxy(ctx context.Context, nd *node.Node, log *slog.Logger) erro
 	}
 	defer ns.Close() //nolint:errcheck // it was only read
 	return kubeproxy.Run(ctx, ns, nd.ServicesInForce(), log)
-}
-
-// datapathHolder opens the datapath when the node's state is there, and lets
-// metrics read it from then on.
-type datapathHolder struct {
-	mu sync.Mutex
-	dp *datapath.Datapath
-}
-
-func (h *datapathHolder) opener(opts datapath.Options) node.Opener {
-	return func(ctx context.Context, n datapath.Node) (node.Datapath, error) {
-		dp, err := datapath.Open(ctx, opts, n)
-		if err != nil {
-			return nil, err
-		}
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.dp = dp
-		return dp, nil
-	}
-}
-
-// counts is what the datapath counted.
-type counts struct {
-	packets []datapath.Counter
-	events  []datapath.FlowEvent
-	rows    map[string]int
-}
-
-func (h *datapathHolder) counts() (counts, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.dp == nil {
-		return counts{}, nil
-	}
-	var c counts
-	var errs [3]error
-	c.packets, errs[0] = h.dp.Metrics()
-	c.events, errs[1] = h.dp.FlowEvents()
-	c.rows, errs[2] = h.dp.FlowRows()
-	return c, errors.Join(errs[:]...)
-}
-
-// serviceUsage is how full the maps of Services are.
-func (h *datapathHolder) serviceUsage() []datapath.Usage {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.dp == nil {
-		return nil
-	}
-	return h.dp.ServiceUsage()
-}
-
-func (h *datapathHolder) close(log *slog.Logger) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.dp == nil {
-		return
-	}
-	if err := h.dp.Close(); err != nil && !errors.Is(err, context.Canceled) {
-		log.Warn("the datapath's handles could not be closed", "error", err)
-	}
 }
 
 func sleep(ctx context.Context, d time.Duration) {

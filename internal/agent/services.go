@@ -74,12 +74,12 @@ var (
 type serviceMetrics struct {
 	node    *node.Node
 	dp      *datapathHolder
-	room    *serviceRoom
+	room    *room
 	applied *prometheus.HistogramVec
 }
 
 func newServiceMetrics(n *node.Node, dp *datapathHolder, log *slog.Logger) *serviceMetrics {
-	return &serviceMetrics{node: n, dp: dp, room: newServiceRoom(log), applied: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	return &serviceMetrics{node: n, dp: dp, room: newRoom("Services", serviceRoomSetting, log), applied: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "fairlead_agent_service_update_seconds",
 		Help:    "Time that a change of Services took to be in force.",
 		Buckets: []float64{.0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1, .5, 2},

@@ -5,6 +5,7 @@ package interest
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type Feed struct {
 	open       bool
 	tracked    map[string]*tracked        // newest generation of each policy that is not known to be in force
 	due        []*tracked                 // those that travel with the next change
+	ranges     map[string][]netip.Prefix  // that nodes give addresses of
 	registered map[string]*serve.Delivery // of pods whose addresses are on their way
 	flushed    chan struct{}              // closed at the next flush
 	wake       chan struct{}              // capacity 1
@@ -107,7 +109,7 @@ func (f *Feed) flush(ctx context.Context) (*serve.Delivery, error) {
 	due := f.due
 	f.due = nil
 	for _, t := range due {
-		t.nodes = f.index.Nodes(t.resource)
+		t.here, t.elsewhere = f.whereabouts(t.resource)
 	}
 	if len(due) > 0 {
 		f.waiting.Go(func() { f.await(ctx, delivery, due) })
@@ -115,4 +117,16 @@ func (f *Feed) flush(ctx context.Context) (*serve.Delivery, error) {
 	close(f.flushed)
 	f.flushed = make(chan struct{})
 	return delivery, err
+}
+
+// whereabouts are the nodes that hold a policy: how many are connected here, and who is not.
+func (f *Feed) whereabouts(resource string) (here int, elsewhere []string) {
+	for _, node := range f.index.Nodes(resource) {
+		if f.store.Follows(node, state.PolicyType) {
+			here++
+		} else {
+			elsewhere = append(elsewhere, node)
+		}
+	}
+	return here, elsewhere
 }

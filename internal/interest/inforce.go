@@ -15,9 +15,12 @@ import (
 // to this replica.
 type InForce struct {
 	Generation int64
-	// Nodes have pods that the policy selects, wherever they are connected.
-	Nodes int
-	// Progress of those that were told.
+	// Here is how many of the nodes with pods that the policy selects were connected to this
+	// replica; Elsewhere are the others of them.
+	Here      int
+	Elsewhere []string
+	// Progress of all that were told: also nodes that the policy has left, or that had to hear
+	// that their pods are named.
 	serve.Progress
 	// After is the time from seeing the generation until the last one had acknowledged.
 	After time.Duration
@@ -28,8 +31,9 @@ type tracked struct {
 	resource, kind string
 	generation     int64
 	seen           time.Time
-	nodes          int
 	told           func(InForce)
+	here           int
+	elsewhere      []string
 }
 
 // Policy is a generation of a policy that is taken over.
@@ -52,7 +56,7 @@ func (f *Feed) SetPolicy(p Policy) (findings []model.Finding) {
 		if p.Told == nil {
 			return nil
 		}
-		t := &tracked{p.Resource, p.Kind, p.Generation, seen, 0, p.Told}
+		t := &tracked{resource: p.Resource, kind: p.Kind, generation: p.Generation, seen: seen, told: p.Told}
 		f.tracked[p.Resource] = t
 		f.due = append(f.due, t)
 		f.metrics.pending.Set(float64(len(f.tracked)))
@@ -81,8 +85,11 @@ func (f *Feed) await(ctx context.Context, d *serve.Delivery, due []*tracked) {
 	for _, t := range due {
 		if f.settled(t) {
 			after := time.Since(t.seen)
-			f.metrics.inForce.WithLabelValues(t.kind).Observe(after.Seconds())
-			t.told(InForce{Generation: t.generation, Nodes: t.nodes, Progress: d.Progress(), After: after})
+			in := InForce{Generation: t.generation, Here: t.here, Elsewhere: t.elsewhere, Progress: d.Progress(), After: after}
+			if in.Acknowledged+in.Refused+in.Gone > 0 {
+				f.metrics.inForce.WithLabelValues(t.kind).Observe(after.Seconds())
+			}
+			t.told(in)
 		}
 	}
 }

@@ -5,6 +5,7 @@ package interest
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -100,6 +101,22 @@ func registerable(packed [][]byte) (out []netip.Addr, err error) {
 	return out, nil
 }
 
+// SetRanges says which ranges each node gives addresses of: no node can claim those of
+// another's pods. Of a node without any it is not known yet.
+func (f *Feed) SetRanges(cidrs map[string][]string) {
+	ranges := make(map[string][]netip.Prefix, len(cidrs))
+	for node, texts := range cidrs {
+		for _, text := range texts {
+			if p, err := netip.ParsePrefix(text); err == nil {
+				ranges[node] = append(ranges[node], p)
+			}
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ranges = ranges
+}
+
 // register gives a pod addresses. Without a delivery there is no such pod yet; news is closed
 // when something has changed.
 func (f *Feed) register(ctx context.Context, namespace, name, uid, node string, addresses []netip.Addr) (*serve.Delivery, <-chan struct{}, error) {
@@ -107,6 +124,12 @@ func (f *Feed) register(ctx context.Context, namespace, name, uid, node string, 
 	defer f.mu.Unlock()
 	if !f.open {
 		return nil, nil, status.Error(codes.Unavailable, "this controller has not read the cluster's state yet; try another one, or again in a moment")
+	}
+	for _, a := range addresses {
+		in := func(p netip.Prefix) bool { return p.Contains(a) }
+		if ranges := f.ranges[node]; len(ranges) > 0 && !slices.ContainsFunc(ranges, in) {
+			return nil, nil, status.Errorf(codes.PermissionDenied, "%s is in no range of node %q: a node gives addresses of its own ranges", a, node)
+		}
 	}
 	if !f.index.Register(namespace, name, uid, node, addresses) {
 		return nil, f.flushed, nil

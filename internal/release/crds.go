@@ -25,6 +25,10 @@ const (
 	// which chart.
 	crdVersion = "fairlead.io/chart-version"
 	crdChart   = "fairlead.io/chart"
+
+	// crdApproved is on CRDs of Kubernetes' own API groups. Objects of those are the users', who
+	// may have had them before us.
+	crdApproved = "api-approved.kubernetes.io"
 )
 
 // crd is a kind that a chart defines.
@@ -60,6 +64,14 @@ func (t *Target) applyCRDs(ctx context.Context) ([]crd, error) {
 	for _, want := range wanted {
 		markCRD(want, t.Chart.Name(), t.Version)
 		live := there[want.GetName()]
+		if live == nil && approved(want) {
+			if live, err = t.foreign(ctx, want); err != nil {
+				return nil, err
+			}
+			if live != nil {
+				continue
+			}
+		}
 		due, err := crdDue(live, want)
 		if err != nil {
 			return nil, err
@@ -74,6 +86,23 @@ func (t *Target) applyCRDs(ctx context.Context) ([]crd, error) {
 		}
 	}
 	return unserved, nil
+}
+
+// approved says whether a CRD is of an API group of Kubernetes'.
+func approved(o *unstructured.Unstructured) bool { return o.GetAnnotations()[crdApproved] != "" }
+
+// foreign is a CRD of Kubernetes' API groups that somebody else has installed and that serves
+// all versions that the chart's has: it may be newer, and stays as it is. Nil if there is none.
+func (t *Target) foreign(ctx context.Context, want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	live, err := t.objects.Get(ctx, objects.RefOf(want))
+	if err != nil || live == nil || !established(live) {
+		return nil, err
+	}
+	has := versionsOf(live)
+	if slices.ContainsFunc(versionsOf(want), func(v string) bool { return !slices.Contains(has, v) }) {
+		return nil, nil
+	}
+	return live, nil
 }
 
 func markCRD(o *unstructured.Unstructured, chart, version string) {
@@ -187,10 +216,14 @@ func (t *Target) waitServed(ctx context.Context, kinds []crd) error {
 	return nil
 }
 
-// RemoveCRDs deletes the chart's CRDs and reports whether they are gone.
+// RemoveCRDs deletes the chart's CRDs, but those of Kubernetes' own API groups, and reports
+// whether they are gone.
 func (t *Target) RemoveCRDs(ctx context.Context) (gone bool, err error) {
 	gone = true
 	for _, crd := range t.Chart.CRDs() {
+		if approved(crd) {
+			continue
+		}
 		absent, err := t.objects.Delete(ctx, objects.RefOf(crd))
 		if err != nil {
 			return false, err

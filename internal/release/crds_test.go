@@ -8,6 +8,7 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func words(version string, versions ...string) *unstructured.Unstructured {
@@ -88,5 +89,46 @@ func TestCRDsAreNotWrittenAgainAndDoNotGoBack(t *testing.T) {
 		if before[k] != v {
 			t.Errorf("%s was written again", k)
 		}
+	}
+}
+
+// A CRD of Kubernetes' own API groups is somebody else's: one that serves the chart's versions
+// is left as it is, and it stays, with the users' objects, when the chart's others go.
+func TestCRDsOfKubernetesGroupsAreTheirOwners(t *testing.T) {
+	s := begin(t)
+	const name = "clusternetworkpolicies.policy.networking.k8s.io"
+	s.expect(Absent, Install)
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	get := func() {
+		t.Helper()
+		if err := server.Client.Get(t.Context(), keyOf(name), crd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get()
+	crd.Labels, crd.Spec.Names.ShortNames = nil, []string{"mine"}
+	if err := server.Client.Update(t.Context(), crd); err != nil {
+		t.Fatal(err)
+	}
+	s.set("mtu", 1300)
+	s.expect(Outdated, Upgrade)
+	if get(); len(crd.Spec.Names.ShortNames) != 1 || crd.Spec.Names.ShortNames[0] != "mine" {
+		t.Errorf("the CRD that somebody else has installed is now %v", crd.Spec.Names)
+	}
+	if _, err := s.target().RemoveCRDs(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if get(); crd.DeletionTimestamp != nil {
+		t.Error("it is deleted with the chart's")
+	}
+	err := server.Client.Get(t.Context(), keyOf("nodenetworks.fairlead.io"), crd)
+	if err == nil && crd.DeletionTimestamp == nil || client.IgnoreNotFound(err) != nil {
+		t.Errorf("the chart's own stays: %v", err)
+	}
+	// The others of this package find it as the chart has it.
+	get()
+	crd.Labels, crd.Spec.Names.ShortNames = map[string]string{crdChart: s.chart.Name()}, []string{"cnp"}
+	if err := server.Client.Update(t.Context(), crd); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -83,6 +83,24 @@ func (d *dirtySet) expect(typeURL string, revision uint64, to *Delivery) {
 	to.waiting++
 }
 
+// Follows says whether a subscriber of the node is connected and follows a type.
+func (s *Store) Follows(node, typeURL string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for d := range s.subs[node] {
+		if d.isFollowing(typeURL) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *dirtySet) isFollowing(typeURL string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.follows[typeURL]
+}
+
 // follow says that the subscriber has subscribed to a type.
 func (d *dirtySet) follow(typeURL string) {
 	d.mu.Lock()

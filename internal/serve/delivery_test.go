@@ -176,3 +176,24 @@ func TestEveryDeliveryEnds(t *testing.T) {
 		}
 	}
 }
+
+// A change that does not fit into one response comes with what is referred to first, and goes
+// with it last.
+func TestALargeChangeComesInOrder(t *testing.T) {
+	l := newLabOf(t, serve.Options{MaxResources: 1}, state.PolicyType)
+	l.store.SetReady()
+	s := l.follow("n1")
+	l.store.Apply(state.PolicyType, map[string]state.Delta{"n1": {Set: []state.Resource{subject(t, "old-a", "1"), subject(t, "old-b", "1")}}})
+	s.ack(s.next())
+	s.ack(s.next())
+	l.store.Apply(state.PolicyType, map[string]state.Delta{"n1": {
+		Set: []state.Resource{subject(t, "new-a", "1"), subject(t, "new-z", "1")}, Removed: []string{"subject/old-a", "subject/old-b"},
+	}})
+	var got []string
+	for range 4 {
+		r := s.next()
+		got = append(append(got, names(r)...), r.RemovedResources...)
+		s.ack(r)
+	}
+	expect(t, "the order", got, []string{"subject/new-a", "subject/new-z", "subject/old-b", "subject/old-a"})
+}

@@ -256,6 +256,7 @@ func (s *subscription) nextDirty() *batch {
 		}
 	}
 	slices.Sort(clean)
+	clean = s.removalsLast(clean)
 	slices.Sort(tainted)
 	s.alone = !s.alone // taking turns: steady changes must not starve a retry, nor retries the changes
 	if s.alone {
@@ -267,6 +268,22 @@ func (s *subscription) nextDirty() *batch {
 		return b
 	}
 	return s.nextTainted(tainted)
+}
+
+// removalsLast puts what is no more behind the rest, the other way round: where a change does
+// not fit into one response, what is referred to comes before and goes after what refers to it.
+func (s *subscription) removalsLast(names []string) []string {
+	var removed []string
+	there := names[:0]
+	for _, name := range names {
+		if _, ok := s.view.version(name); ok {
+			there = append(there, name)
+		} else {
+			removed = append(removed, name)
+		}
+	}
+	slices.Reverse(removed)
+	return append(there, removed...)
 }
 
 func (s *subscription) nextTainted(names []string) *batch {

@@ -48,7 +48,7 @@ func newManager(cfg Config) (manager.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, eventsv1.AddToScheme, discoveryv1.AddToScheme, authenticationv1.AddToScheme, v1alpha1.AddToScheme,
-		networkingv1.AddToScheme, policyv1.AddToScheme,
+		networkingv1.AddToScheme, policyv1.Install,
 	} {
 		utilruntime.Must(add(scheme))
 	}
@@ -96,12 +96,12 @@ func slicesInCache(cfg Config) cache.ByObject {
 func knownKinds() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{
 		corev1.SchemeGroupVersion, eventsv1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion, authenticationv1.SchemeGroupVersion, v1alpha1.GroupVersion,
-		networkingv1.SchemeGroupVersion, policyv1.SchemeGroupVersion,
+		networkingv1.SchemeGroupVersion, schema.GroupVersion(policyv1.GroupVersion),
 	})
 	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
 	m.Add(networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), meta.RESTScopeNamespace)
-	m.Add(policyv1.SchemeGroupVersion.WithKind("ClusterNetworkPolicy"), meta.RESTScopeRoot)
+	m.Add(schema.GroupVersion(policyv1.GroupVersion).WithKind("ClusterNetworkPolicy"), meta.RESTScopeRoot)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Event"), meta.RESTScopeNamespace)

@@ -18,12 +18,12 @@ import (
 
 // addPolicies adds what brings policies, and those whom they mean, to the agents. It returns
 // what gives the store its first ones.
-func addPolicies(mgr manager.Manager, feed *interest.Feed) (func(context.Context) error, error) {
+func addPolicies(cfg Config, mgr manager.Manager, feed *interest.Feed) (func(context.Context) error, error) {
 	namespaces := &namespace.Reconciler{Client: mgr.GetClient(), Feed: feed}
 	nodes := &node.PolicyReconciler{Client: mgr.GetClient(), Feed: feed}
 	pods := &pod.PolicyReconciler{Client: mgr.GetClient(), Feed: feed}
 	policies := &networkpolicy.Reconciler{Client: mgr.GetClient(), Feed: feed, Events: mgr.GetEventRecorder("fairlead-controller")}
-	cluster := &clusternetworkpolicy.Reconciler{Client: mgr.GetClient(), Feed: feed}
+	cluster := &clusternetworkpolicy.Reconciler{Client: mgr.GetClient(), Feed: feed, Self: cfg.PodName}
 	sync := func(ctx context.Context) error {
 		// Whom policies mean first: a selector is compared with all of them once.
 		err := errors.Join(namespaces.SyncAll(ctx), nodes.SyncAll(ctx), pods.SyncAll(ctx), policies.SyncAll(ctx), cluster.SyncAll(ctx))

@@ -173,6 +173,7 @@ func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store 
 	endpoints := &endpointslice.Reconciler{Client: mgr.GetClient(), Store: store, Events: recorder}
 	nodes := &node.Reconciler{Client: mgr.GetClient(), Store: store, ClusterPodCIDRs: cfg.ClusterPodCIDRs, Built: func(m model.Nodes) {
 		reports.SetModel(m)
+		feed.SetRanges(m.PodCIDRs)
 		if cfg.Services {
 			services.SetNetwork(ctx, m.Addresses, m.Ranges)
 		}
@@ -180,7 +181,7 @@ func addControllers(ctx context.Context, cfg Config, mgr manager.Manager, store 
 	pods := &pod.Reconciler{Client: mgr.GetClient(), Store: store}
 	slice := &controllerslice.Reconciler{Client: mgr.GetClient(), Namespace: cfg.Namespace, Port: int32(tcp.Port)}
 	syncAnnouncements, err := addPools(ctx, cfg, mgr, store, authority)
-	syncPolicies, policyErr := addPolicies(mgr, feed)
+	syncPolicies, policyErr := addPolicies(cfg, mgr, feed)
 	balanced := []error{err, policyErr}
 	if cfg.Services {
 		balanced = append(balanced, services.SetupWithManager(mgr), endpoints.SetupWithManager(mgr))

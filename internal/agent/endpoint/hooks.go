@@ -23,6 +23,9 @@ type Watcher interface {
 type Policies interface {
 	// Restored is called at Start for each attachment, before the datapath may open anything.
 	Restored(Record)
+	// Await is called first of all, and may wait, within bounds, until it is known what the
+	// pod's policies say. Its error fails the ADD.
+	Await(context.Context, Attachment) error
 	// Prepare is called before a pod with new addresses is connected, and returns when what
 	// its policies say is in force. Its error fails the ADD; nothing is left of the pod then.
 	Prepare(ctx context.Context, a Attachment, addresses []netip.Addr) error

@@ -176,41 +176,57 @@ func (m *Manager) find(k Key) (Record, bool) {
 // leaves nothing.
 func (m *Manager) Add(ctx context.Context, a Attachment) (*cniapi.Result, error) {
 	defer m.locks.lock(a.ContainerID)()
+	if _, _, err := m.ready(); err != nil {
+		return nil, err
+	}
+	if m.policies != nil { // with no other lock held: others go on, and tell what is waited for
+		if err := m.policies.Await(ctx, a); err != nil {
+			return nil, err
+		}
+	}
+	r, err := m.add(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if m.policies != nil {
+		m.policies.Connected(ctx, r)
+	}
+	return result(r.Endpoint), nil
+}
+
+func (m *Manager) add(ctx context.Context, a Attachment) (r Record, err error) {
 	m.ranges.RLock()
 	defer m.ranges.RUnlock()
 	dp, pool, err := m.ready()
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	if err := m.refuseRepeated(ctx, dp, a); err != nil {
-		return nil, err
+		return r, err
 	}
 	addrs, err := pool.Allocate(a.Key.String())
 	if err != nil {
 		var full *ipam.ExhaustedError
 		if errors.As(err, &full) {
-			return nil, cniapi.Errorf(cniapi.CodeExhausted, "pod %s: %v", a.Pod, err)
+			return r, cniapi.Errorf(cniapi.CodeExhausted, "pod %s: %v", a.Pod, err)
 		}
-		return nil, fmt.Errorf("pod %s: %w", a.Pod, err)
+		return r, fmt.Errorf("pod %s: %w", a.Pod, err)
 	}
-	r, err := m.connect(ctx, dp, a, addrs)
+	r, err = m.connect(ctx, dp, a, addrs)
 	if err != nil {
 		pool.Release(a.Key.String())
-		return nil, fmt.Errorf("pod %s: %w", a.Pod, err)
+		return r, fmt.Errorf("pod %s: %w", a.Pod, err)
 	}
 	if m.watcher != nil {
 		if err := m.watcher.Added(ctx, r); err != nil {
-			return nil, errors.Join(fmt.Errorf("pod %s: %w", a.Pod, err), m.remove(context.WithoutCancel(ctx), dp, r))
+			return r, errors.Join(fmt.Errorf("pod %s: %w", a.Pod, err), m.remove(context.WithoutCancel(ctx), dp, r))
 		}
 	}
 	m.mu.Lock()
 	m.records[a.Key] = r
 	m.mu.Unlock()
 	m.log.Info("endpoint added", "pod", a.Pod.String(), "addresses", r.Endpoint.Addresses, "device", r.Endpoint.HostIf)
-	if m.policies != nil {
-		m.policies.Connected(ctx, r)
-	}
-	return result(r.Endpoint), nil
+	return r, nil
 }
 
 // refuseRepeated refuses an ADD for an attachment that exists. One that is

@@ -19,12 +19,18 @@ import (
 type journal struct {
 	kernel
 	steps   []string
-	refuse  error
+	unknown error          // Await's
+	refuse  error          // Prepare's
 	pool    func() float64 // addresses in use
 	connect error
 }
 
 func (j *journal) Restored(r Record) { j.steps = append(j.steps, "restored "+r.Pod.Name) }
+
+func (j *journal) Await(_ context.Context, a Attachment) error {
+	j.steps = append(j.steps, "await "+a.Pod.Name)
+	return j.unknown
+}
 
 func (j *journal) Prepare(_ context.Context, a Attachment, addresses []netip.Addr) error {
 	j.steps = append(j.steps, fmt.Sprintf("prepare %s %d", a.Pod.Name, len(addresses)))
@@ -79,7 +85,7 @@ func TestPoliciesHoldBeforeAPodIsConnectedAndUntilItIsGone(t *testing.T) {
 	if err := m.Del(t.Context(), attachment("web")); err != nil {
 		t.Fatal(err)
 	}
-	got, want := slices.Concat(j.steps, again.steps), []string{"prepare web 1", "add", "connected web", "restored web", "remove", "gone web, 1 addresses in use"}
+	got, want := slices.Concat(j.steps, again.steps), []string{"await web", "prepare web 1", "add", "connected web", "restored web", "remove", "gone web, 1 addresses in use"}
 	if !slices.Equal(got, want) {
 		t.Errorf("steps\n%q, want\n%q", got, want)
 	}
@@ -89,12 +95,24 @@ func TestPoliciesHoldBeforeAPodIsConnectedAndUntilItIsGone(t *testing.T) {
 }
 
 func TestAPodWhosePoliciesAreNotKnownIsNotConnected(t *testing.T) {
-	j := &journal{kernel: kernel{have: map[Key]datapath.Endpoint{}}, refuse: cniapi.Errorf(cniapi.CodeTryAgainLater, "not known yet")}
-	m := enforced(t, t.TempDir(), j)
-	_, err := m.Add(t.Context(), attachment("web"))
-	wantCode(t, err, cniapi.CodeTryAgainLater)
-	if want := []string{"prepare web 1"}; !slices.Equal(j.steps, want) || j.pool() != 0 {
-		t.Errorf("steps %q, %v addresses in use, want %q and none", j.steps, j.pool(), want)
+	later := cniapi.Errorf(cniapi.CodeTryAgainLater, "not known yet")
+	for _, c := range []struct {
+		name string
+		j    *journal
+		want []string
+	}{
+		{"before it has addresses", &journal{unknown: later}, []string{"await web"}},
+		{"then", &journal{refuse: later}, []string{"await web", "prepare web 1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			j := &journal{unknown: c.j.unknown, refuse: c.j.refuse, kernel: kernel{have: map[Key]datapath.Endpoint{}}}
+			m := enforced(t, t.TempDir(), j)
+			_, err := m.Add(t.Context(), attachment("web"))
+			wantCode(t, err, cniapi.CodeTryAgainLater)
+			if !slices.Equal(j.steps, c.want) || j.pool() != 0 {
+				t.Errorf("steps %q, %v addresses in use, want %q and none", j.steps, j.pool(), c.want)
+			}
+		})
 	}
 }
 
@@ -104,7 +122,7 @@ func TestAPodThatCannotBeConnectedLeavesNoPolicies(t *testing.T) {
 	if _, err := m.Add(t.Context(), attachment("web")); err == nil {
 		t.Fatal("an ADD that fails succeeds")
 	}
-	if want := []string{"prepare web 1", "add", "gone web, 1 addresses in use"}; !slices.Equal(j.steps, want) || j.pool() != 0 {
+	if want := []string{"await web", "prepare web 1", "add", "gone web, 1 addresses in use"}; !slices.Equal(j.steps, want) || j.pool() != 0 {
 		t.Errorf("steps %q, %v addresses in use, want %q and none", j.steps, j.pool(), want)
 	}
 }

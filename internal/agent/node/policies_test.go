@@ -151,8 +151,10 @@ func TestAPodWaitsForItsPoliciesAndForNobodyElses(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			began := time.Now()
-			peer, err = n.PreparePod(ctx, pod.Name, pod)
-			return time.Since(began), peer, err
+			if err = n.AwaitPod(ctx, pod); err == nil {
+				err = n.PreparePod(ctx, pod.Name, pod)
+			}
+			return time.Since(began), n.IsPeer(pod), err
 		}
 		if took, _, err := wait(webPod); !errors.Is(err, ErrPolicyUnknown) || took != 5*time.Second || !strings.Contains(err.Error(), "which namespaces") {
 			t.Errorf("nothing is known: %v after %v", err, took)
@@ -201,11 +203,11 @@ func TestAFullMapClosesNewPodsAndIsTriedAgain(t *testing.T) {
 		s.updates()
 		full := errors.New("map policy_pods is full")
 		s.fail(full)
-		if _, err := n.PreparePod(ctx, "web", webPod); !errors.Is(err, full) {
+		if err := n.PreparePod(ctx, "web", webPod); !errors.Is(err, full) {
 			t.Errorf("the pod is told %v", err)
 		}
 		dns := policy.Pod{Namespace: "kube-system", Name: "dns", UID: "d", Addresses: []netip.Addr{netip.MustParseAddr("10.1.0.6")}}
-		if _, err := n.PreparePod(ctx, "dns", dns); !errors.Is(err, full) {
+		if err := n.PreparePod(ctx, "dns", dns); !errors.Is(err, full) {
 			t.Errorf("another pod is told %v", err)
 		}
 		if v := n.Policies(); v.InForce || !strings.Contains(v.NotInForce, "full") || len(v.Pods) != 0 {
@@ -233,7 +235,7 @@ func TestWhatIsLeftOverIsRemoved(t *testing.T) {
 		open(t, n)
 		tell(t, n, known)
 		tell(t, n, agentsync.PolicyUpdate{Objects: []*state.PolicyObject{denyAll("p"), subjectOf("web", "u", "policy/NetworkPolicy/shop/p")}, Known: true, Fresh: true})
-		if _, err := n.PreparePod(ctx, "web", webPod); err != nil {
+		if err := n.PreparePod(ctx, "web", webPod); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -255,11 +257,34 @@ func TestATraceSaysLoudlyWhenTheKernelDiffers(t *testing.T) {
 	open(t, n)
 	tell(t, n, known)
 	tell(t, n, agentsync.PolicyUpdate{Objects: []*state.PolicyObject{denyAll("p"), subjectOf("web", "u", "policy/NetworkPolicy/shop/p")}, Known: true, Fresh: true})
-	if _, err := n.PreparePod(t.Context(), "web", webPod); err != nil {
+	if err := n.PreparePod(t.Context(), "web", webPod); err != nil {
 		t.Fatal(err)
 	}
 	v, err := n.TracePolicies(t.Context(), datapath.PolicyQuery{Pod: webAddress, Peer: netip.MustParseAddr("10.2.0.1"), Direction: datapath.Ingress, Protocol: 6, Port: 80})
 	if err != nil || v.Allow || !v.Policed || v.Why != "NetworkPolicy shop/p: no rule allows it" || !v.Kernel.Allow || !v.Differs {
 		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// A response with something wrong is taken back at once: pods whose policies name what is
+// wrong must not be closed in the meantime.
+func TestWhatIsWrongClosesNobodyBeforeItIsTakenBack(t *testing.T) {
+	s := &stage{policyMu: &sync.Mutex{}}
+	n := enforcing(s)
+	open(t, n)
+	tell(t, n, known)
+	tell(t, n, agentsync.PolicyUpdate{Objects: []*state.PolicyObject{subjectOf("web", "u")}, Known: true, Fresh: true})
+	if err := n.PreparePod(t.Context(), "web", webPod); err != nil {
+		t.Fatal(err)
+	}
+	s.updates()
+	wrong := denyAll("p")
+	wrong.GetPolicy().Ingress.Rules = []*state.PolicyRule{{AnyPeer: true, Ports: []*state.PolicyPort{{Protocol: 6, First: 9, Last: 8}}}}
+	err := n.ApplyPolicies(t.Context(), agentsync.PolicyUpdate{Objects: []*state.PolicyObject{wrong, subjectOf("web", "u", "policy/NetworkPolicy/shop/p")}, Known: true, Fresh: true})
+	if err == nil || !strings.Contains(err.Error(), "NetworkPolicy shop/p: ingress.rules[0]: ports[0] is 9 to 8") {
+		t.Errorf("it is refused with %v", err)
+	}
+	if got := s.updates(); len(got) != 0 {
+		t.Errorf("until then: %+v", got)
 	}
 }

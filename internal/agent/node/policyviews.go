@@ -11,6 +11,19 @@ import (
 	"github.com/fairlead-io/fairlead/internal/datapath"
 )
 
+// PolicyState returns whether policies are in force, and how many are known; not the pods.
+func (n *Node) PolicyState() view.Node {
+	v := view.Node{Pods: []view.Pod{}}
+	p := n.policies
+	if p == nil {
+		return v
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state(&v)
+	return v
+}
+
 // Policies returns what this node enforces.
 func (n *Node) Policies() view.Node {
 	v := view.Node{Pods: []view.Pod{}}
@@ -21,6 +34,14 @@ func (n *Node) Policies() view.Node {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.state(&v)
+	if p.engine != nil {
+		v.Pods = p.engine.Pods()
+	}
+	return v
+}
+
+func (p *policies) state(v *view.Node) {
 	switch {
 	case p.failed != nil:
 		v.NotInForce = p.failed.Error()
@@ -31,23 +52,7 @@ func (n *Node) Policies() view.Node {
 	}
 	if p.engine != nil {
 		v.Policies, v.PeerSets, v.Addresses = p.engine.Count()
-		v.Pods = p.engine.Pods()
 	}
-	return v
-}
-
-// CountPolicies returns how many policies, peer sets and addresses in them are known.
-func (n *Node) CountPolicies() (policies, peerSets, addresses int) {
-	p := n.policies
-	if p == nil {
-		return 0, 0, 0
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.engine == nil {
-		return 0, 0, 0
-	}
-	return p.engine.Count()
 }
 
 // Cause says which rule an id stands for; false for one that this node does not know.

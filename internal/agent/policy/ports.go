@@ -9,13 +9,11 @@ import (
 	"github.com/fairlead-io/fairlead/internal/state"
 )
 
-// term is a rule of a ruleset: named ports have become numbers, names of sets the sets.
+// term is a rule of a ruleset, without its peers: named ports have become numbers.
 type term struct {
 	tier    state.PolicyTier
 	action  state.PolicyAction
 	cause   datapath.CauseID
-	anyPeer bool
-	sets    []*set
 	anyPort bool
 	ports   []ports
 }

@@ -174,7 +174,7 @@ func (e *Engine) extend(r *ruleset, p *policy, side *side, s *subject) {
 	}
 	for i := range side.rules {
 		o := &side.rules[i]
-		t := &term{tier: p.tier, action: o.action, cause: o.cause, anyPeer: o.anyPeer, anyPort: o.anyPort, ports: o.ports}
+		t := &term{tier: p.tier, action: o.action, cause: o.cause, anyPort: o.anyPort, ports: o.ports}
 		if len(o.named) > 0 {
 			t.ports = slices.Clone(o.ports)
 			for _, name := range o.named {

@@ -298,10 +298,10 @@ func (x *Index) encoded(r state.Resource, err error) state.Resource {
 	return r
 }
 
-// Nodes is how many nodes hold a policy, by its resource name.
-func (x *Index) Nodes(resource string) int {
+// Nodes are those that hold a policy, by its resource name; in no order.
+func (x *Index) Nodes(resource string) []string {
 	if p := x.policies[resource]; p != nil {
-		return len(p.nodes)
+		return slices.Collect(maps.Keys(p.nodes))
 	}
-	return 0
+	return nil
 }
