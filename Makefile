@@ -34,7 +34,7 @@ KUBEBUILDER_ASSETS := $(CURDIR)/.cache/lab/$(LAB_KUBERNETES)/bin
 # Packages whose tests need nothing but Go.
 UNIT      := ./api/... ./charts/... ./cmd/fairlead/... ./cmd/fairlead-agent/... ./cmd/fairlead-cni/... ./internal/addresspool/... ./internal/addressing ./internal/cniapi/... ./internal/agent/... ./internal/cli/... ./internal/enroll/... ./internal/fleetmetrics/... ./internal/interest/... ./internal/model/... ./internal/notify/... ./internal/objects/... ./internal/probe \
              ./internal/serve/... ./internal/stack/... ./internal/state/... ./internal/trust/... ./internal/version/... \
-             ./test/architecture ./test/conformance ./test/continuity ./test/program ./test/requests ./test/kernelmatrix/... \
+             ./test/architecture ./test/conformance ./test/continuity ./test/program ./test/reach ./test/requests ./test/kernelmatrix/... \
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
              $(addprefix ./test/lab/,atomicfile births build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
@@ -134,7 +134,7 @@ lint: ## gofmt, vet, staticcheck, import rules.
 ##@ Test
 
 .PHONY: test
-test: deps lint test-unit test-bpf bench-short test-env scale-short birth-short test-e2e test-rollout test-lifecycle test-conformance ## Everything (root).
+test: deps lint test-unit test-bpf bench-short test-env scale-short scale-policy-short birth-short test-e2e test-rollout test-lifecycle test-conformance ## Everything (root).
 
 .PHONY: test-unit
 test-unit: test-gitops ## The inner loop: pure packages and protocols, under 2 minutes.
@@ -181,9 +181,10 @@ rollout-surge: deps images out/fairlead-$(NEXT).tar images-faulty charts-next la
 	FAIRLEAD_SURGE=1 go test -count=1 -timeout 30m -v -run TestBASurge ./test/rollout
 
 .PHONY: test-conformance
-test-conformance: deps images lab-build ## Kubernetes' own network specs on alpha and bravo, those about Services in short (root).
+test-conformance: deps images lab-build ## Kubernetes' own network specs on alpha and bravo, those about Services and policies in short (root).
 	go run ./test/demo
 	go run ./test/conformance/cmd/conformance --set short --parallel 3
+	go run ./test/conformance/cmd/conformance --set policy-api --focus CNPAdminTierIntegration
 	$(LAB) down
 
 .PHONY: conformance-services
@@ -194,6 +195,16 @@ conformance-services: deps images lab-build ## All of Kubernetes' own specs abou
 	go run ./test/conformance/cmd/conformance --set services --parallel 6 --timeout 60m
 	go run ./test/demo -routing Native
 	go run ./test/conformance/cmd/conformance --set native
+	$(LAB) down
+
+.PHONY: conformance-policy
+conformance-policy: deps images lab-build ## All of Kubernetes' specs about NetworkPolicy and network-policy-api's suite, in tunnels and with native routing (root, 40 minutes).
+	go run ./test/demo
+	go run ./test/conformance/cmd/conformance --set policy --parallel 3 --timeout 60m
+	go run ./test/conformance/cmd/conformance --set policy-api --timeout 30m
+	go run ./test/demo -routing Native
+	go run ./test/conformance/cmd/conformance --set policy --parallel 3 --timeout 60m
+	go run ./test/conformance/cmd/conformance --set policy-api --timeout 30m
 	$(LAB) down
 
 .PHONY: scale-services
@@ -208,6 +219,14 @@ bench: bin/bench lab-build ## Measure the datapath beside the kernel's paths, fl
 	cd test/bench/flannel && $(GO) build -o ../../../bin/peers/flannel .
 	bin/bench -flannel bin/peers/flannel -cni bin/peers -kubernetes $(KUBEBUILDER_ASSETS) -o out/bench.json -docs docs/bench.md
 
+.PHONY: bench-policy
+bench-policy: export LAB_CLUSTERS := alpha
+bench-policy: deps images bin/bench lab-build ## Measure on the lab how soon packets follow a change of a policy or a label, beside 1 and 500 policies (root, 15 minutes).
+	go run ./test/demo
+	go run ./test/bench/cmd/policy -o out/bench.json
+	$(LAB) down
+	bin/bench -docs-only -docs docs/bench.md
+
 .PHONY: bench-short
 bench-short: bin/bench lab-build ## Fail when a ratio to the kernel's own paths, or to kube-proxy, misses its gate (root, 2 minutes).
 	bin/bench -short -kubernetes $(KUBEBUILDER_ASSETS)
@@ -220,6 +239,15 @@ scale: lab-build ## 1,000 simulated clusters, 200 behind a real API server, API 
 .PHONY: scale-short
 scale-short: lab-build ## The same with 20 clusters: fail when requests, repairs or CPU time miss their gates (3 minutes).
 	KUBEBUILDER_ASSETS=$(KUBEBUILDER_ASSETS) go test -short -count=1 -timeout 10m ./test/scale/...
+
+.PHONY: scale-policy
+scale-policy: ## 1,000 simulated agents, 50,000 pods and 5,000 policies: until the last acknowledgement, bytes, memory; out/scale-policy.json (a minute).
+	@mkdir -p out && rm -f out/scale-policy.json
+	FAIRLEAD_POLICYSCALE_OUT=$(CURDIR)/out/scale-policy.json go test -count=1 -timeout 10m -v ./test/policyscale
+
+.PHONY: scale-policy-short
+scale-policy-short: ## The same with 100 agents, 5,000 pods and 500 policies.
+	go test -short -count=1 -timeout 2m ./test/policyscale
 
 .PHONY: birth-scale
 birth-scale: lab-build ## 50 clusters made by Cluster API's own managers, 1,000 that ask for addresses at once, operators killed meanwhile; out/birth.json (5 minutes).

@@ -218,7 +218,8 @@ const (
 // ProbeBudget is how much worse than before a probe may become on any node.
 type ProbeBudget struct {
 	// probe is the name of the probe: peers (packets to pods of other nodes), dns (names
-	// of the cluster) or service (connections through a Service).
+	// of the cluster), service (connections through a Service) or policy (packets that a
+	// NetworkPolicy forbids; one that passes counts as a failed attempt).
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63

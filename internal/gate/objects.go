@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,7 +44,7 @@ func (o Options) meta() metav1.ObjectMeta {
 // Objects returns what runs the probes on every node of a cluster, complete for server-side
 // apply, in the order in which to apply them. Deleting them removes the probes.
 func Objects(o Options) []client.Object {
-	return []client.Object{o.serviceAccount(), o.role(), o.roleBinding(), o.service(), o.daemonSet()}
+	return []client.Object{o.serviceAccount(), o.role(), o.roleBinding(), o.service(), o.networkPolicy(), o.daemonSet()}
 }
 
 func (o Options) serviceAccount() *corev1.ServiceAccount {
@@ -86,6 +87,23 @@ func (o Options) service() *corev1.Service {
 				{Name: "echo", Protocol: corev1.ProtocolUDP, Port: probe.EchoPort, TargetPort: intstr.FromInt32(probe.EchoPort)},
 				{Name: "connect", Protocol: corev1.ProtocolTCP, Port: probe.ServicePort, TargetPort: intstr.FromInt32(probe.ServicePort)},
 			},
+		},
+	}
+}
+
+// networkPolicy opens the ports that probes answer at, but for the one at which nothing may come.
+func (o Options) networkPolicy() *networkingv1.NetworkPolicy {
+	udp, tcp := corev1.ProtocolUDP, corev1.ProtocolTCP
+	echo, connect := intstr.FromInt32(probe.EchoPort), intstr.FromInt32(probe.ServicePort)
+	return &networkingv1.NetworkPolicy{
+		TypeMeta:   metav1.TypeMeta{APIVersion: networkingv1.SchemeGroupVersion.String(), Kind: "NetworkPolicy"},
+		ObjectMeta: o.meta(),
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: selector()},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress},
+			Ingress: []networkingv1.NetworkPolicyIngressRule{{
+				Ports: []networkingv1.NetworkPolicyPort{{Protocol: &udp, Port: &echo}, {Protocol: &tcp, Port: &connect}},
+			}},
 		},
 	}
 }

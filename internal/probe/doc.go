@@ -7,7 +7,7 @@
 // internal/gate's.
 package probe
 
-// Name is that of the probes' Service, DaemonSet and ServiceAccount.
+// Name is that of the probes' Service, NetworkPolicy, DaemonSet and ServiceAccount.
 const Name = "fairlead-probe"
 
 // Ports of a probe's pod.
@@ -16,4 +16,7 @@ const (
 	EchoPort = 9450
 	// ServicePort answers one byte over TCP with itself.
 	ServicePort = 9451
+	// ForbiddenPort answers datagrams, too, but nothing may come to it: a NetworkPolicy
+	// opens the others alone.
+	ForbiddenPort = 9452
 )

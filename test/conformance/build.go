@@ -21,6 +21,7 @@ import (
 // The names by which the specs call the images of their pods; one image serves for all.
 var imageNames = []string{
 	"registry.k8s.io/e2e-test-images/agnhost:2.59",
+	"registry.k8s.io/e2e-test-images/agnhost:2.45", // by network-policy-api's
 	"registry.k8s.io/e2e-test-images/jessie-dnsutils:1.7",
 	"registry.k8s.io/e2e-test-images/busybox:1.37.0-1",
 	// Of these specs only want that they run.

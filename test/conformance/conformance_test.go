@@ -78,10 +78,13 @@ func TestSetsOfSpecs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(short) != len(Specs)+len(shortServiceSpecs) || len(services) < 100 {
+	if len(short) != len(Specs)+len(shortServiceSpecs)+len(shortPolicySpecs) || len(services) < 100 {
 		t.Errorf("%d and %d specs", len(short), len(services))
 	}
 	if missing := unmatched(literally(shortServiceSpecs), prefixed(serviceSpecs)); len(missing) > 0 {
+		t.Errorf("in the short list and not in the long one: %q", missing)
+	}
+	if missing := unmatched(literally(shortPolicySpecs), prefixed(policySpecs)); len(missing) > 0 {
 		t.Errorf("in the short list and not in the long one: %q", missing)
 	}
 	if _, err := Set("all").specs(); err == nil || !strings.Contains(err.Error(), `"all"`) {
@@ -98,13 +101,16 @@ func prefixed(specs []string) (texts []string) {
 }
 
 func TestASpecThatIsNewUpstreamIsNoticed(t *testing.T) {
-	known := append(prefixed(slices.Concat(serviceSpecs, nativeServiceSpecs)), "[sig-network] LoadBalancers [Feature:LoadBalancer] should x", "[sig-network] DNS should y",
-		"[sig-network] Networking Granular Checks: Services should function for pod-Service: sctp [Feature:SCTPConnectivity]")
+	known := append(prefixed(slices.Concat(serviceSpecs, nativeServiceSpecs, policySpecs)), "[sig-network] LoadBalancers [Feature:LoadBalancer] should x", "[sig-network] DNS should y",
+		"[sig-network] Networking Granular Checks: Services should function for pod-Service: sctp [Feature:SCTPConnectivity]",
+		"[sig-network] Netpol [Feature:SCTPConnectivity] [LinuxOnly] NetworkPolicy between server and client using SCTP should x")
 	if err := unlisted(known); err != nil {
 		t.Error(err)
 	}
-	if err := unlisted(append(known, "[sig-network] Services should be new")); err == nil || !strings.Contains(err.Error(), "Services should be new") {
-		t.Errorf("got %v", err)
+	for _, text := range []string{"[sig-network] Services should be new", "[sig-network] Netpol NetworkPolicy between server and client should be new"} {
+		if err := unlisted(append(known, text)); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 

@@ -30,7 +30,11 @@ const (
 	Services Set = "services"
 	// Native are specs about Services that native routing alone passes.
 	Native Set = "native"
-	// Short is Specs, and some of Services.
+	// Policy are all specs about NetworkPolicy that can run here.
+	Policy Set = "policy"
+	// PolicyAPI is the conformance suite of network-policy-api, whose tests are not Kubernetes'.
+	PolicyAPI Set = "policy-api"
+	// Short is Specs, and some of Services and of Policy.
 	Short Set = "short"
 )
 
@@ -40,13 +44,15 @@ func (s Set) specs() ([]string, error) {
 	case Network, "":
 		return Specs, nil
 	case Short:
-		return slices.Concat(Specs, literally(shortServiceSpecs)), nil
+		return slices.Concat(Specs, literally(shortServiceSpecs), literally(shortPolicySpecs)), nil
 	case Services:
 		return literally(serviceSpecs), nil
 	case Native:
 		return literally(nativeServiceSpecs), nil
+	case Policy:
+		return literally(policySpecs), nil
 	}
-	return nil, fmt.Errorf("there is no set of specs %q: choose %s, %s, %s or %s", s, Network, Short, Services, Native)
+	return nil, fmt.Errorf("there is no set of specs %q: choose %s, %s, %s, %s, %s or %s", s, Network, Short, Services, Native, Policy, PolicyAPI)
 }
 
 // selectSpecs keeps the specs whose text holds the words, or all when there are none.

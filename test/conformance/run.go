@@ -32,7 +32,7 @@ type Options struct {
 
 // Run tests the clusters and reports on all of them. The error says what failed.
 func Run(ctx context.Context, o Options) error {
-	binary, err := testBinary(ctx, o.Lab.Builder)
+	run, binary, err := o.program(ctx)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if o.Set == Services && o.Focus == "" {
+	if (o.Set == Services || o.Set == Policy) && o.Focus == "" {
 		if err := checkLists(ctx, binary, o); err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ func Run(ctx context.Context, o Options) error {
 	errs, reports := make([]error, len(o.Clusters)), make([]bytes.Buffer, len(o.Clusters))
 	var wg sync.WaitGroup
 	for i, cluster := range o.Clusters {
-		wg.Go(func() { errs[i] = runOn(ctx, o, &reports[i], binary, cluster) })
+		wg.Go(func() { errs[i] = run(ctx, o, &reports[i], binary, cluster) })
 	}
 	wg.Wait()
 	for i, cluster := range o.Clusters {
@@ -62,6 +62,16 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// program builds what runs a set, and agnhost with it, and says how it is run on a cluster.
+func (o Options) program(ctx context.Context) (run func(context.Context, Options, io.Writer, string, string) error, binary string, err error) {
+	run = runOn
+	if binary, err = testBinary(ctx, o.Lab.Builder); err == nil && o.Set == PolicyAPI {
+		run = runPolicyAPI
+		binary, err = policyAPIBinary(ctx, o.Lab.Builder)
+	}
+	return run, binary, err
 }
 
 func runOn(ctx context.Context, o Options, out io.Writer, binary, cluster string) error {
@@ -124,20 +134,11 @@ type process struct {
 
 // run runs specs and returns what became of them, also beside an error.
 func (p process) run(ctx context.Context, expressions []string) ([]Result, error) {
-	log, err := os.Create(filepath.Join(p.dir, fmt.Sprintf("e2e-%d.log", p.number)))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	report := filepath.Join(p.dir, fmt.Sprintf("report-%d.json", p.number))
-	cmd := exec.CommandContext(ctx, p.binary, arguments(p.kubeconfig, report, expressions, p.nodes, p.timeout)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, log, log
-	// A context that ends lets the specs clean up first.
-	cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(os.Interrupt) }, 30*time.Second
-	ended := cmd.Run()
+	log, report := fmt.Sprintf("e2e-%d.log", p.number), filepath.Join(p.dir, fmt.Sprintf("report-%d.json", p.number))
+	ended := runLogged(ctx, p.binary, arguments(p.kubeconfig, report, expressions, p.nodes, p.timeout), p.dir, log)
 	raw, err := os.ReadFile(report)
 	if err != nil {
-		return nil, fmt.Errorf("the specs did not run to their end (%w): see %s", errors.Join(ended, err), log.Name())
+		return nil, fmt.Errorf("the specs did not run to their end (%w): see %s", errors.Join(ended, err), filepath.Join(p.dir, log))
 	}
 	results, err := parseReport(raw)
 	return results, errors.Join(err, ended)
@@ -165,8 +166,8 @@ func checkLists(ctx context.Context, binary string, o Options) error {
 	if err != nil {
 		return err
 	}
-	if missing := unmatched(literally(slices.Concat(serviceSpecs, nativeServiceSpecs)), texts); len(missing) > 0 {
-		return fmt.Errorf("upstream has no spec (any more) that matches %q: correct the lists in services.go", missing)
+	if missing := unmatched(literally(slices.Concat(serviceSpecs, nativeServiceSpecs, policySpecs)), texts); len(missing) > 0 {
+		return fmt.Errorf("upstream has no spec (any more) that matches %q: correct the lists in services.go and policy.go", missing)
 	}
 	return unlisted(texts)
 }

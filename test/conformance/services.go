@@ -153,7 +153,7 @@ var nativeServiceSpecs = []string{
 	`Services should implement NodePort and HealthCheckNodePort correctly when ExternalTrafficPolicy changes`,
 }
 
-// Skipped are specs about Services that do not run here.
+// Skipped are specs that do not run here.
 type Skipped struct {
 	Text string // Regular expression.
 	Why  string
@@ -170,32 +170,33 @@ var skippedServiceSpecs = []Skipped{
 	{`Networking should (check kube-proxy urls|recreate its iptables rules)`, "they are about kube-proxy itself"},
 }
 
-// aboutServices is what a spec's text begins with when it has to be in one of the lists.
-var aboutServices = regexp.MustCompile(`^\[sig-network\] (Services|Networking Granular Checks: Services|LoadBalancers|HostPort|Conntrack|EndpointSlice|` +
+// counted is what a spec's text begins with when it has to be in one of the lists, those of policy.go
+// among them.
+var counted = regexp.MustCompile(`^\[sig-network\] (Services|Networking Granular Checks: Services|LoadBalancers|HostPort|Conntrack|EndpointSlice|` +
 	`Topology Hints|Traffic Distribution|Service endpoints latency|Service CIDRs|Connectivity Pod Lifecycle|KubeProxy|Networking should check kube-proxy|` +
-	`Networking should recreate its iptables|\[Feature:IPv6DualStack\]) `)
+	`Networking should recreate its iptables|Netpol|Netpol API|\[Feature:IPv6DualStack\]) `)
 
-// unlisted says which texts are about Services and in no list.
+// unlisted says which texts are about Services or policies and in no list.
 func unlisted(texts []string) error {
 	var missing []string
 	for _, t := range texts {
-		if aboutServices.MatchString(t) && !listed(t) {
+		if counted.MatchString(t) && !listed(t) {
 			missing = append(missing, t)
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%d specs of upstream are about Services and neither run nor skipped: add them to serviceSpecs or skippedServiceSpecs: %q", len(missing), missing)
+		return fmt.Errorf("%d specs of upstream are about Services or policies and neither run nor skipped: add them to a list in services.go or policy.go: %q", len(missing), missing)
 	}
 	return nil
 }
 
 func listed(text string) bool {
-	for _, s := range slices.Concat(serviceSpecs, nativeServiceSpecs) {
+	for _, s := range slices.Concat(serviceSpecs, nativeServiceSpecs, policySpecs) {
 		if strings.HasPrefix(text, "[sig-network] "+s) {
 			return true
 		}
 	}
-	for _, s := range skippedServiceSpecs {
+	for _, s := range slices.Concat(skippedServiceSpecs, skippedPolicySpecs) {
 		if regexp.MustCompile(s.Text).MatchString(text) {
 			return true
 		}

@@ -4,7 +4,8 @@
 // HTTP on TCP and plain datagrams on UDP with the address that it sees its peer
 // under; "probe dial" tries a list of targets and prints what became of each.
 // "probe load-server" and "probe load" are both ends of a load (package continuity);
-// "probe request-server" and "probe request" those of steady requests (package requests).
+// "probe request-server" and "probe request" those of steady requests (package requests);
+// "probe reach-server" and "probe reach" those of paths that are watched (package reach).
 package main
 
 import (
@@ -46,7 +47,7 @@ const timeout = 3 * time.Second
 func main() {
 	if len(os.Args) < 2 {
 		fail("usage: probe serve [HTTP-PORT [UDP-PORT]] | probe dial JSON-TARGETS | probe load-server PORT | probe load SERVER:PORT JSON-CONFIG | " +
-			"probe request-server PORT | probe request JSON-CONFIG")
+			"probe request-server PORT | probe request JSON-CONFIG | probe reach-server PORT... | probe reach JSON-CONFIG | probe reach-seen PORT")
 	}
 	switch os.Args[1] {
 	case "serve":
@@ -81,6 +82,16 @@ func main() {
 		}
 	case "request":
 		if err := request(os.Args[2:]); err != nil {
+			fail(err.Error())
+		}
+	case "reach-server":
+		fail(reachServer(os.Args[2:]).Error())
+	case "reach":
+		if err := watch(os.Args[2:]); err != nil {
+			fail(err.Error())
+		}
+	case "reach-seen":
+		if err := seen(os.Args[2:]); err != nil {
 			fail(err.Error())
 		}
 	default:

@@ -65,7 +65,7 @@ func stack() *fairlead.NetworkStack {
 	}
 	// Two cores carry three clusters and whatever else the machine does: what packets wait for
 	// is a processor.
-	for _, probe := range []string{"peers", "dns", "service"} {
+	for _, probe := range []string{"peers", "dns", "service", "policy"} {
 		s.Spec.Rollout.Gates.Budgets = append(s.Spec.Rollout.Gates.Budgets, fairlead.ProbeBudget{Probe: probe, Latency: duration(time.Second)})
 	}
 	for _, name := range clusters {

@@ -107,6 +107,10 @@ func startLoad(ctx context.Context, server netip.AddrPort, load continuity.Confi
 // ExecPod runs a command in a pod of LoadNamespace until it ends. What it prints as an error
 // is part of the error.
 func (l *Lab) ExecPod(ctx context.Context, cluster, pod string, command []string, in io.Reader, out io.Writer) error {
+	return l.execIn(ctx, cluster, LoadNamespace, pod, command, in, out)
+}
+
+func (l *Lab) execIn(ctx context.Context, cluster, namespace, pod string, command []string, in io.Reader, out io.Writer) error {
 	cfg, err := l.REST(cluster)
 	if err != nil {
 		return err
@@ -115,7 +119,7 @@ func (l *Lab) ExecPod(ctx context.Context, cluster, pod string, command []string
 	if err != nil {
 		return err
 	}
-	req := api.CoreV1().RESTClient().Post().Resource("pods").Namespace(LoadNamespace).Name(pod).SubResource("exec").
+	req := api.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{Command: command, Stdin: in != nil, Stdout: true, Stderr: true}, scheme.ParameterCodec)
 	exec, err := remotecommand.NewWebSocketExecutor(cfg, "GET", req.URL().String())
 	if err != nil {

@@ -112,8 +112,11 @@ func shell(t *testing.T, line string) {
 	}
 }
 
+// policyOf is what a policy does in a node's network namespace, closed what it is here.
+const policyOf, closed = "table inet policed", "chain in { type filter hook input priority 0; udp dport 9452 drop; }"
+
 // twoNodes are joined by a cable, in both families. Each reaches the other's TCP port as its
-// Service.
+// Service, and a policy closes the port that is to be closed.
 func twoNodes(t *testing.T) []*node {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -135,7 +138,8 @@ func twoNodes(t *testing.T) []*node {
 		shell(t, fmt.Sprintf(`ip -n %[1]s link set lo up
 			ip -n %[1]s addr add 10.77.0.%[2]d/24 dev eth0
 			ip -n %[1]s addr add fd77::%[2]d/64 dev eth0 nodad
-			ip -n %[1]s link set eth0 up`, n.netns, i+1))
+			ip -n %[1]s link set eth0 up
+			ip netns exec %[1]s nft 'add %[3]s { %[4]s; }'`, n.netns, i+1, policyOf, closed))
 	}
 	self, err := os.Executable()
 	noError(t, err)
@@ -208,8 +212,8 @@ func TestLossIsFoundAndHealthIsNot(t *testing.T) {
 			t.Errorf("on a good cable: %+v", m)
 		}
 	}
-	if len(baseline) != 2 || len(readings[0].Probes[0].Peers) != 2 {
-		t.Errorf("measured were %+v, want peers in two families, and service", readings[0])
+	if len(baseline) != 3 || len(readings[0].Probes[0].Peers) != 2 {
+		t.Errorf("measured were %+v, want peers in two families, policy, and service", readings[0])
 	}
 	for _, n := range nodes {
 		memory := resident(t, n.cmd.Process.Pid)
@@ -238,6 +242,27 @@ func TestLossIsFoundAndHealthIsNot(t *testing.T) {
 				t.Errorf("the verdict is %+v", v)
 			}
 		})
+	}
+}
+
+// TestAPolicyThatIsNotInForceIsFound: what a policy forbids passes on one node.
+func TestAPolicyThatIsNotInForceIsFound(t *testing.T) {
+	nodes := twoNodes(t)
+	until(t, 30*time.Second, "reports", func() bool { return len(nodes[0].reports(t)) >= 6 && len(nodes[1].reports(t)) >= 6 })
+	baseline := gate.Sum(read(t, nodes, 0))
+	if v := gate.Judge(baseline, read(t, nodes, 0), v1alpha1.GatesSpec{}, time.Now()); v != nil {
+		t.Errorf("with the policy: %s", v.Message)
+	}
+	shell(t, "ip netns exec "+nodes[1].netns+" nft delete "+policyOf)
+	began, from := time.Now(), len(nodes[0].reports(t))
+	var v *gate.Verdict
+	until(t, 20*time.Second, "it is found", func() bool {
+		v = gate.Judge(baseline, read(t, nodes, from), v1alpha1.GatesSpec{}, time.Now())
+		return v != nil
+	})
+	t.Logf("after %s: %s", time.Since(began).Round(100*time.Millisecond), v.Message)
+	if v.Reason != v1alpha1.ReasonProbeBreached || v.Probe != "policy" || v.Node != "a" {
+		t.Errorf("the verdict is %+v", v)
 	}
 }
 

@@ -47,7 +47,7 @@ type Env struct {
 	// Service is an address of the Service that is known without asking; invalid: none is.
 	Service netip.Addr
 	// Ports of the peers.
-	EchoPort, ServicePort uint16
+	EchoPort, ServicePort, ForbiddenPort uint16
 	// Resolver answers as workloads' do.
 	Resolver *net.Resolver
 
@@ -55,7 +55,7 @@ type Env struct {
 }
 
 // probes are all that there are.
-func probes() []Probe { return []Probe{peers{}, dns{}, service{}} }
+func probes() []Probe { return []Probe{peers{}, dns{}, service{}, policy{}} }
 
 // pause waits for a random time around the mean, so that no two probes are in step. It
 // returns false when the context has ended.

@@ -59,11 +59,13 @@ func Run(ctx context.Context, c Config) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	echo, err := net.ListenUDP("udp", &net.UDPAddr{Port: probe.EchoPort})
-	if err != nil {
-		return fmt.Errorf("port for datagrams of other nodes' probes: %w", err)
+	for _, port := range []int{probe.EchoPort, probe.ForbiddenPort} {
+		echo, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+		if err != nil {
+			return fmt.Errorf("port for datagrams of other nodes' probes: %w", err)
+		}
+		running.Go(func() { echoDatagrams(ctx, echo) })
 	}
-	running.Go(func() { echoDatagrams(ctx, echo) })
 	env := c.env()
 	failed := make(chan error, 1)
 	running.Go(func() {
@@ -93,7 +95,7 @@ func (c *Config) env() *Env {
 	return &Env{
 		Node: c.Node, Addresses: c.Addresses, Service: c.Service,
 		Host:     probe.Name + "." + c.Namespace + ".svc." + domain(c.Resolv) + ".",
-		EchoPort: probe.EchoPort, ServicePort: probe.ServicePort,
+		EchoPort: probe.EchoPort, ServicePort: probe.ServicePort, ForbiddenPort: probe.ForbiddenPort,
 		// Go's own resolver, so that a name takes as many packets on every build.
 		Resolver: &net.Resolver{PreferGo: true},
 	}

@@ -56,6 +56,16 @@ var Table = []Target{
 	{ServiceSync + "_10000", FirstSync, Fairlead, "", true, 2, 0},
 	{ServiceMemory + "_10000", RSS, Fairlead, "", true, 90, 0},
 	{ServiceKill + "_10000", Failed, Fairlead, "", true, 0, 0},
+	{PolicyChange + "_1", string(load.P50), Fairlead, "", true, 10, 0},
+	{PolicyChange + "_1", string(load.P99), Fairlead, "", true, 20, 0},
+	{PolicyChange + "_500", string(load.P50), Fairlead, "", true, 10, 0},
+	{PolicyChange + "_500", string(load.P99), Fairlead, "", true, 20, 0},
+	{PolicyFirst, string(load.P99), Fairlead, "", true, 20, 0},
+	{PolicyLast, string(load.P99), Fairlead, "", true, 20, 0},
+	{PolicyLabel + "_1", string(load.P50), Fairlead, "", true, 20, 0},
+	{PolicyLabel + "_1", string(load.P99), Fairlead, "", true, 100, 0},
+	{PolicyLabel + "_500", string(load.P50), Fairlead, "", true, 20, 0},
+	{PolicyLabel + "_500", string(load.P99), Fairlead, "", true, 100, 0},
 	{CNIAdd, string(load.P50), Fairlead, "", true, 12, 0},
 	{CNIAdd, string(load.P99), Fairlead, "", true, 25, 0},
 	{AgentMemory, RSS, Fairlead, "", true, 50, 0},
@@ -94,6 +104,17 @@ const (
 	Failed      = "failed"
 	// ServiceMemory is the agent's.
 	ServiceMemory = "service_agent_memory"
+
+	// PolicyChange is from a write to a NetworkPolicy to packets that follow; the number of
+	// policies that the pods have is the end of the name. PolicyLabel is the same of a peer's
+	// label, PolicyFirst and PolicyLast of a pod's only policy that comes and goes.
+	PolicyChange = "policy_change"
+	PolicyLabel  = "policy_label"
+	PolicyFirst  = "policy_first"
+	PolicyLast   = "policy_last"
+	// PolicyEstablished is the time of all programs for a packet of a flow that is there,
+	// beside so many policies.
+	PolicyEstablished = "policy_established"
 
 	RSS          = "rss"
 	Instructions = "instructions"

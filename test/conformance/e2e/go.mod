@@ -4,6 +4,9 @@ go 1.25.0
 
 godebug default=go1.25
 
+// The lab's kernel has no SCTP; this one makes its packets itself.
+replace github.com/ishidawataru/sctp => ./sctp
+
 require (
 	github.com/onsi/ginkgo/v2 v2.27.2
 	k8s.io/kubernetes v1.35.4

@@ -45,7 +45,7 @@ func main() {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	cmd.Flags().StringVar(&focus, "focus", "", "run only the specs of the set whose text holds these words; or, when none does, any that match")
-	cmd.Flags().StringVar(&set, "set", string(conformance.Network), "which specs: network, short (and some about Services), services (all about Services), native (those about Services that need native routing)")
+	cmd.Flags().StringVar(&set, "set", string(conformance.Network), "which specs: network, short (and some about Services and policies), services (all about Services), native (those about Services that need native routing), policy (all about NetworkPolicy), policy-api (network-policy-api's own suite)")
 	cmd.Flags().IntVar(&parallel, "parallel", 1, "processes for each cluster that share the specs")
 	cmd.Flags().DurationVar(&timeout, "timeout", 15*time.Minute, "for each cluster")
 	if err := cmd.ExecuteContext(ctx); err != nil {
