@@ -39,6 +39,10 @@ type CNISpec struct {
 	// +kubebuilder:default={}
 	FlowTable FlowTableSpec `json:"flowTable,omitempty,omitzero"`
 
+	// policies configures how NetworkPolicies and ClusterNetworkPolicies are enforced.
+	// +optional
+	Policies PoliciesSpec `json:"policies,omitempty,omitzero"`
+
 	// kubeProxyReplacement says who load-balances Services: kube-proxy with Disabled,
 	// the default, or Fairlead's agents with Enabled. With Enabled kube-proxy is removed
 	// once every agent has all Services in force.

@@ -55,6 +55,10 @@ type CNIOverride struct {
 	// +optional
 	FlowTable *FlowTableOverride `json:"flowTable,omitempty"`
 
+	// policies replaces fields of spec.cni.policies.
+	// +optional
+	Policies *PoliciesSpec `json:"policies,omitempty"`
+
 	// kubeProxyReplacement replaces spec.cni.kubeProxyReplacement.
 	// +optional
 	KubeProxyReplacement *KubeProxyReplacement `json:"kubeProxyReplacement,omitempty"`

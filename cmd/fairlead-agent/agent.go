@@ -71,6 +71,7 @@ func newAgentCommand() *cobra.Command {
 	f.IntVar(&cfg.ServiceBackends, "service-backends", datapath.DefaultServiceBackends, "room for endpoints of Services")
 	f.StringVar(&cfg.CgroupRoot, "cgroup-root", "", "cgroup (version 2) of all processes that Services are balanced for; empty: the root of the one mounted at or below /sys/fs/cgroup")
 	f.BoolVar(&cfg.Policies, "policies", false, "enforce network policies on this node's pods")
+	f.IntVar(&cfg.PolicyEntries, "policy-entries", datapath.DefaultPolicyEntries, "rows that each map of policies has room for, about 100 bytes each once it is used")
 	f.DurationVar(&cfg.PolicyWait, "policy-wait", 5*time.Second, "how long a new pod of a namespace with network policies may wait until those that select it are known; then the runtime tries again")
 	f.DurationVar(&cfg.PeerWait, "peer-wait", 500*time.Millisecond, "how long a new pod that network policies name may wait until the nodes of these know its addresses; 0: not at all")
 	cmd.PersistentFlags().StringVar(&level, "log-level", "info", "debug, info, warn or error")

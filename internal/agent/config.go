@@ -51,9 +51,10 @@ type Config struct {
 	ServiceBackends   int // room for their endpoints; 0: the default
 	CgroupRoot        string
 
-	Policies   bool          // the node enforces network policies
-	PolicyWait time.Duration // how long an ADD waits for a pod's policies
-	PeerWait   time.Duration // how long an ADD waits until others know the pod; 0: it does not
+	Policies      bool          // the node enforces network policies
+	PolicyEntries int           // room in each map of policies; 0: the default
+	PolicyWait    time.Duration // how long an ADD waits for a pod's policies
+	PeerWait      time.Duration // how long an ADD waits until others know the pod; 0: it does not
 }
 
 // Validate says which flag is missing or wrong.
@@ -84,6 +85,9 @@ func (c *Config) Validate() error {
 		if n != 0 && (n < datapath.MinServiceEntries || n > datapath.MaxServiceEntries) {
 			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", flag, n, datapath.MinServiceEntries, datapath.MaxServiceEntries))
 		}
+	}
+	if n := c.PolicyEntries; n != 0 && (n < datapath.MinPolicyEntries || n > datapath.MaxPolicyEntries) {
+		errs = append(errs, fmt.Errorf("--policy-entries is %d, want %d to %d", n, datapath.MinPolicyEntries, datapath.MaxPolicyEntries))
 	}
 	if c.Policies && (c.PolicyWait <= 0 || c.PolicyWait > maxPolicyWait) {
 		errs = append(errs, fmt.Errorf("--policy-wait is %s, want more than 0 and at most %s", c.PolicyWait, maxPolicyWait))
@@ -124,7 +128,7 @@ func (c *Config) options(log *slog.Logger) (datapath.Options, error) {
 		BPFFS: c.BPFFS, Uplink: c.Uplink, Routing: c.Routing, MTU: c.MTU, TunnelPort: c.TunnelPort,
 		Masquerade: c.Masquerade, MasqueradeExceptions: exceptions, FlowEntries: c.FlowEntries, Log: log,
 		Services: c.Services, ServiceForwarding: c.ServiceForwarding, ServiceFrontends: c.ServiceFrontends, ServiceBackends: c.ServiceBackends,
-		CgroupRoot: c.CgroupRoot,
+		CgroupRoot: c.CgroupRoot, Policies: c.Policies, PolicyEntries: c.PolicyEntries,
 	}, err
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // policyRemedy is what makes room in the maps of policies.
-const policyRemedy = "raise spec.cni.policyEntries (agent flag --policy-entries), or select fewer pods by fewer policies"
+const policyRemedy = "raise spec.cni.policies.entries (agent flag --policy-entries), or select fewer pods by fewer policies"
 
 // anyIPv4 is a row of its own, because IPv4 addresses are in the form of IPv6: a network of
 // IPv6 that has all addresses would have those of IPv4 too.

@@ -342,7 +342,7 @@ func TestNoRoomForPolicies(t *testing.T) {
 		gone = append(gone, single(nobody(i)))
 	}
 	err := one.dp.UpdatePolicies(context.Background(), more)
-	wantWords(t, err, "fl_classes", fmt.Sprint(datapath.MinPolicyEntries), "spec.cni.policyEntries")
+	wantWords(t, err, "fl_classes", fmt.Sprint(datapath.MinPolicyEntries), "spec.cni.policies.entries")
 	check(t, byTCP("a friend", client.space, server.ip("IPv4"), webPort, true), byTCP("a friend, elsewhere", client.space, server.ip("IPv4"), otherPort, false))
 	for _, u := range one.dp.PolicyUsage() {
 		if u.Name == "classes" && u.Used != u.Max {

@@ -3,6 +3,7 @@
 package stack
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -55,6 +56,9 @@ func Changes(from, to v1alpha1.ClusterStackSpec) []Change {
 	}
 	add(other, "spec.cni.flowTable.entries", before.FlowTable.Entries, after.FlowTable.Entries, fmt.Sprintf(
 		"; each node's table takes %d MiB of memory", int64(after.FlowTable.Entries)*flowEntryBytes>>20))
+	add(other, "spec.cni.policies.entries", cmp.Or(before.Policies.Entries, v1alpha1.DefaultPolicyEntries),
+		cmp.Or(after.Policies.Entries, v1alpha1.DefaultPolicyEntries), "; policies in force stay so meanwhile")
+	add(other, "spec.cni.policies.peerWait", before.Policies.PeerWait.Duration().Duration, after.Policies.PeerWait.Duration().Duration, "")
 	add(v1alpha1.ReasonServicesChanged, "spec.cni.kubeProxyReplacement", before.KubeProxyReplacement, after.KubeProxyReplacement, replacementEffect(after))
 	if after.KubeProxyReplacement == v1alpha1.KubeProxyReplacementEnabled {
 		add(other, "spec.cni.services.forwarding", before.Services.Forwarding, after.Services.Forwarding, forwardingEffect(after))

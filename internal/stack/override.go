@@ -49,6 +49,9 @@ func (p partialCNI) apply(cni *v1alpha1.CNISpec) {
 	if p.FlowTable != nil {
 		replace(&cni.FlowTable.Entries, p.FlowTable.Entries)
 	}
+	if p.Policies != nil {
+		replacePolicies(&cni.Policies, *p.Policies)
+	}
 	replace(&cni.KubeProxyReplacement, p.KubeProxyReplacement)
 	if p.Services != nil {
 		replace(&cni.Services.Forwarding, p.Services.Forwarding)
@@ -62,6 +65,16 @@ func (p partialCNI) apply(cni *v1alpha1.CNISpec) {
 	}
 	if p.MasqueradeExceptions != nil {
 		cni.MasqueradeExceptions = slices.Clone(p.MasqueradeExceptions)
+	}
+}
+
+func replacePolicies(policies *v1alpha1.PoliciesSpec, by v1alpha1.PoliciesSpec) {
+	if by.Entries != 0 {
+		policies.Entries = by.Entries
+	}
+	if by.PeerWait != nil {
+		wait := *by.PeerWait
+		policies.PeerWait = &wait
 	}
 }
 

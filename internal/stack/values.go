@@ -3,6 +3,7 @@
 package stack
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -80,6 +81,10 @@ func Values(spec *v1alpha1.ClusterStackSpec, facts Facts, image Image, mode Mode
 		"masqueradeExceptions": exceptions,
 
 		"flowTable": map[string]any{"entries": int64(cni.FlowTable.Entries)},
+		"policies": map[string]any{
+			"entries":  int64(cmp.Or(cni.Policies.Entries, v1alpha1.DefaultPolicyEntries)),
+			"peerWait": cni.Policies.PeerWait.Duration().Duration.String(),
+		},
 		"services": map[string]any{
 			"enabled":    cni.KubeProxyReplacement == v1alpha1.KubeProxyReplacementEnabled,
 			"forwarding": string(cni.Services.Forwarding),

@@ -51,6 +51,7 @@ func TestValues(t *testing.T) {
 	for key, want := range map[string]any{
 		"routing": map[string]any{"mode": "Tunnel"}, "tunnel": map[string]any{"port": int64(8472)}, "masquerade": true,
 		"masqueradeExceptions": []any{}, "flowTable": map[string]any{"entries": int64(131072)},
+		"policies": map[string]any{"entries": int64(131072), "peerWait": "500ms"},
 		"services": map[string]any{"enabled": false, "forwarding": "SNAT", "frontends": int64(65536), "backends": int64(262144)},
 	} {
 		if d := cmp.Diff(want, former[key]); d != "" {
