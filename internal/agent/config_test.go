@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead-io/fairlead/internal/datapath"
 )
@@ -28,6 +29,9 @@ func TestAConfigurationThatIsWrongNamesTheFlag(t *testing.T) {
 		{"whole", func(*Config) {}, ""},
 		{"native", func(c *Config) { c.Routing = datapath.RoutingNative }, ""},
 		{"the flow table's bounds", func(c *Config) { c.FlowEntries = 1 << 22 }, ""},
+		{"policies without a wait", func(c *Config) { c.Policies = true }, "--policy-wait is 0s, want more than 0"},
+		{"policies with too long a wait", func(c *Config) { c.Policies, c.PolicyWait = true, time.Minute }, "--policy-wait is 1m0s, want more than 0 and at most 10s"},
+		{"a wait before it begins", func(c *Config) { c.PeerWait = -1 }, "--peer-wait is -1ns"},
 		{"no name", func(c *Config) { c.NodeName = "" }, "--node-name (or NODE_NAME) is empty"},
 		{"an MTU too small", func(c *Config) { c.MTU = 1279 }, "--mtu is 1279"},
 		{"a mode that is none", func(c *Config) { c.Routing = "native" }, `--routing-mode is "native", want Tunnel or Native`},

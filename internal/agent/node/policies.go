@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ type policies struct {
 	whole   bool           // inForce is closed
 	failed  error          // of the last update; nil: it is in force
 	changed chan struct{}  // closed, and another one made, when something was told
+	own     []netip.Addr   // the node's own addresses
 }
 
 // EnforcePolicies has the node enforce network policies. It is to be called before anything
@@ -160,6 +162,7 @@ func (n *Node) startPolicies(ctx context.Context) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.own = n.local.Addresses
 	if p.dp != nil {
 		return
 	}

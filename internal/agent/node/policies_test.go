@@ -264,6 +264,12 @@ func TestATraceSaysLoudlyWhenTheKernelDiffers(t *testing.T) {
 	if err != nil || v.Allow || !v.Policed || v.Why != "NetworkPolicy shop/p: no rule allows it" || !v.Kernel.Allow || !v.Differs {
 		t.Errorf("%+v, %v", v, err)
 	}
+	for peer, always := range map[string]bool{"192.0.2.1": true, webAddress.String(): true, "192.0.2.2": false} {
+		v, err := n.TracePolicies(t.Context(), datapath.PolicyQuery{Pod: webAddress, Peer: netip.MustParseAddr(peer), Direction: datapath.Ingress, Protocol: 6, Port: 80})
+		if err != nil || (v.Always != "") != always {
+			t.Errorf("from %s: %+v, %v; want it always allowed: %v", peer, v, err, always)
+		}
+	}
 }
 
 // A response with something wrong is taken back at once: pods whose policies name what is

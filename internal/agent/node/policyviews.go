@@ -5,6 +5,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/fairlead-io/fairlead/internal/agent/policy"
 	"github.com/fairlead-io/fairlead/internal/agent/policy/view"
@@ -96,6 +97,12 @@ func (n *Node) TracePolicies(ctx context.Context, q datapath.PolicyQuery) (view.
 		return view.Trace{}, fmt.Errorf("the agent is starting: %w", ErrPolicyUnknown)
 	}
 	t := p.engine.Explain(q)
+	switch {
+	case q.Pod == q.Peer:
+		t.Always = "a pod always reaches itself"
+	case q.Direction == datapath.Ingress && slices.Contains(p.own, q.Peer):
+		t.Always = "a node always reaches its own pods: the kubelet's probes come from it"
+	}
 	v, err := p.dp.PolicyVerdict(ctx, q)
 	if err != nil {
 		return t, fmt.Errorf("the kernel's rows cannot be read: %w", err)

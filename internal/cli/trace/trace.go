@@ -156,6 +156,9 @@ func Of(c Connection, egress, ingress *Side) Result {
 }
 
 func allows(t *view.Trace) bool {
+	if t.Always != "" {
+		return true
+	}
 	if t.Kernel != nil {
 		return t.Kernel.Allow
 	}
@@ -244,6 +247,8 @@ func (p *printer) trace(t *view.Trace) {
 		verdict = "denied"
 	}
 	switch {
+	case t.Always != "":
+		p.line("  allowed, whatever policies say: %s", t.Always)
 	case !t.Policed:
 		p.line("  %s: no policy says anything of it", verdict)
 	case t.Why == "":

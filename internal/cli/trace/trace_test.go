@@ -150,6 +150,8 @@ func TestTheVerdictIsThatOfBothEndsAndOfTheKernel(t *testing.T) {
 		{"one denies", side(t, open), side(t, closed), Result{}, []string{
 			"ClusterNetworkPolicy guard (admin tier, priority 7)", `rule 0 "pass all", pass: YES: any peer; any port`, "rule 2, accept: no: only TCP 80",
 			"not asked: a NetworkPolicy isolates the pod", "denied by NetworkPolicy shop/db: no rule allows it", "Verdict: DENIED"}},
+		{"it is never policed", side(t, open), side(t, view.Trace{Policed: true, Always: "a pod always reaches itself", Kernel: &view.Kernel{}}), Result{Allow: true},
+			[]string{"allowed, whatever policies say: a pod always reaches itself", "Verdict: ALLOWED"}},
 		{"the kernel differs", side(t, wrong), side(t, open), Result{Differs: true}, []string{"DIFFERS: the policies say allowed: true (x), the kernel's rows allowed: false (y)", "Verdict: DENIED", "WARNING"}},
 		{"one is silent", &silent, side(t, open), Result{Allow: true, Unknown: true}, []string{"no answer: its agent is pending", "Verdict: unknown"}},
 		{"nobody to ask", side(t, open), nil, Result{Allow: true}, []string{"it is no pod of this cluster", "Verdict: ALLOWED"}},

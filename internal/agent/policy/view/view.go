@@ -24,6 +24,9 @@ type Trace struct {
 	Allow   bool `json:"allow"`
 	// Why is what decides; empty: nothing forbids it.
 	Why string `json:"why,omitempty"`
+	// Always says why no policy is asked of such a connection, which is allowed whatever Allow
+	// and Kernel say; empty: they are asked.
+	Always string `json:"always,omitempty"`
 	// Policies are those that are asked, in their order, with the rules up to the one that
 	// decides.
 	Policies []Policy `json:"policies,omitempty"`
