@@ -25,6 +25,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	policyv1 "sigs.k8s.io/network-policy-api/apis/v1beta1"
 
@@ -312,6 +313,40 @@ func TestAPodsAddressIsKnownBeforeTheAPIServerKnowsIt(t *testing.T) {
 	}
 	remove(t, young)
 	eventually(t, "it goes with the pod", func() bool { return a.peers("policy/NetworkPolicy/default/server") == "" })
+}
+
+// A part of a NetworkPolicy that cannot be enforced is told in an Event, and a policy that
+// changes is at the agent as soon as a label that does.
+func TestNetworkPolicyFaultsAreEvents(t *testing.T) {
+	c := newCluster(t)
+	r := c.start("c1", "127.0.0.76")
+	a := c.policyAgent("n1", r)
+	run(t, labelled("default", "sender", "n1", "sender"), "10.0.1.9")
+	np := allowFrom("sender", map[string]string{"app": "sender"}, map[string]string{"app": "x"})
+	np.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{
+		To:    []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: "192.0.2.0/24"}}},
+		Ports: []networkingv1.NetworkPolicyPort{{Port: new(intstr.FromString("http"))}},
+	}}
+	create(t, np)
+	eventually(t, "the Event says what is wrong", func() bool {
+		return event(t, "NetworkPolicy", "sender", v1alpha1.ReasonNotEnforced, "spec.egress[0].ports: ranges of addresses have no named ports")
+	})
+	var took []time.Duration
+	for i := range 20 {
+		before := np.DeepCopy()
+		np.Spec.Egress[0].Ports[0].Port = new(intstr.FromInt32(int32(1000 + i)))
+		start := time.Now()
+		if err := admin.Patch(t.Context(), np, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the agent has it", func() bool {
+			rules := a.object("policy/NetworkPolicy/default/sender").GetPolicy().GetEgress().GetRules()
+			return len(rules) == 1 && rules[0].GetPorts()[0].GetFirst() == uint32(1000+i)
+		})
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	t.Logf("a policy's change, from the request to the agent: p50 %v, most %v", took[len(took)/2], took[len(took)-1])
 }
 
 // Two replicas have one node each: the policy is in force when both say so.

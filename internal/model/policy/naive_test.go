@@ -120,23 +120,25 @@ func naiveRule(place int, action string, anyPeer bool, addresses map[netip.Addr]
 	return fmt.Sprintln(place, action, anyPeer, as, networks, anyPort, ports)
 }
 
+// about says whether a policy is about a direction: those that it names, else ingress, and
+// egress where it has rules for it.
+func about(p *networkingv1.NetworkPolicy, direction networkingv1.PolicyType) bool {
+	if len(p.Spec.PolicyTypes) > 0 {
+		return slices.Contains(p.Spec.PolicyTypes, direction)
+	}
+	return direction == networkingv1.PolicyTypeIngress || len(p.Spec.Egress) > 0
+}
+
 func (w *naive) policy(p *networkingv1.NetworkPolicy) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, p.Namespace, p.Name, "TIER_NAMESPACE", 0)
-	types := p.Spec.PolicyTypes
-	if len(types) == 0 {
-		types = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
-		if len(p.Spec.Egress) > 0 {
-			types = append(types, networkingv1.PolicyTypeEgress)
-		}
-	}
-	if slices.Contains(types, networkingv1.PolicyTypeIngress) {
+	if about(p, networkingv1.PolicyTypeIngress) {
 		fmt.Fprintln(&b, "ingress")
 		for i, r := range p.Spec.Ingress {
 			b.WriteString(w.rules(p.Namespace, i, r.From, r.Ports, false))
 		}
 	}
-	if slices.Contains(types, networkingv1.PolicyTypeEgress) {
+	if about(p, networkingv1.PolicyTypeEgress) {
 		fmt.Fprintln(&b, "egress")
 		for i, r := range p.Spec.Egress {
 			b.WriteString(w.rules(p.Namespace, i, r.To, r.Ports, true))
@@ -299,20 +301,26 @@ func (w *naive) clusterPolicy(p *policyv1.ClusterNetworkPolicy) string {
 
 // holds is what every node should hold, and the scope, in texts by name.
 func (w *naive) holds() map[string]map[string]string {
-	out := map[string]map[string]string{}
+	out, texts := map[string]map[string]string{}, map[string]string{}
+	for key, p := range w.policies {
+		texts[key] = w.policy(p)
+	}
+	for key, p := range w.cluster {
+		texts[key] = w.clusterPolicy(p)
+	}
 	for _, p := range w.network() {
 		name := "subject/" + p.Namespace + "/" + p.Name
 		var policies []string
 		for _, q := range w.policies {
 			if w.selected(q, p) {
 				policies = append(policies, "policy/NetworkPolicy/"+q.Namespace+"/"+q.Name)
-				w.put(out, p.Node, policies[len(policies)-1], w.policy(q))
+				w.put(out, p.Node, policies[len(policies)-1], texts[q.Namespace+"/"+q.Name])
 			}
 		}
 		for _, q := range w.cluster {
 			if w.clusterPeer(q.Spec.Subject.Namespaces, q.Spec.Subject.Pods)(p) {
 				policies = append(policies, "policy/ClusterNetworkPolicy/"+q.Name)
-				w.put(out, p.Node, policies[len(policies)-1], w.clusterPolicy(q))
+				w.put(out, p.Node, policies[len(policies)-1], texts[q.Name])
 			}
 		}
 		slices.Sort(policies)
@@ -339,13 +347,12 @@ func (w *naive) put(out map[string]map[string]string, node, name, text string) {
 
 // peersOf are the peers of the directions that a policy is about.
 func (w *naive) peersOf(p *networkingv1.NetworkPolicy) (out []networkingv1.NetworkPolicyPeer) {
-	text := w.policy(p)
-	if strings.Contains(text, "ingress") {
+	if about(p, networkingv1.PolicyTypeIngress) {
 		for _, r := range p.Spec.Ingress {
 			out = append(out, r.From...)
 		}
 	}
-	if strings.Contains(text, "egress") {
+	if about(p, networkingv1.PolicyTypeEgress) {
 		for _, r := range p.Spec.Egress {
 			if len(r.Ports) == 0 || slices.ContainsFunc(r.Ports, func(p networkingv1.NetworkPolicyPort) bool { return p.Port == nil || p.Port.Type == intstr.Int }) {
 				out = append(out, r.To...)
@@ -357,7 +364,7 @@ func (w *naive) peersOf(p *networkingv1.NetworkPolicy) (out []networkingv1.Netwo
 
 // namedRules are the egress rules with named ports.
 func (w *naive) namedRules(p *networkingv1.NetworkPolicy) (out []networkingv1.NetworkPolicyEgressRule) {
-	if !strings.Contains(w.policy(p), "egress") {
+	if !about(p, networkingv1.PolicyTypeEgress) {
 		return nil
 	}
 	for _, r := range p.Spec.Egress {
