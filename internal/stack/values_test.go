@@ -35,6 +35,7 @@ func TestValues(t *testing.T) {
 		"masquerade":  false,
 		"routing":     map[string]any{"mode": "Native"},
 		"flowTable":   map[string]any{"entries": int64(16384)},
+		"policies":    map[string]any{"entries": int64(131072), "peerWait": "500ms"},
 		"services":    map[string]any{"enabled": true, "forwarding": "DSR", "frontends": int64(2000), "backends": int64(3000)},
 
 		"masqueradeExceptions": []any{"192.0.2.0/24", "2001:db8::/32"},
