@@ -44,7 +44,7 @@ func (r *PolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
 func toPolicy(p *corev1.Pod) policy.Pod {
 	m := toModel(p)
 	out := policy.Pod{
-		Namespace: p.Namespace, Name: p.Name, UID: m.UID, Node: p.Spec.NodeName, Labels: p.Labels,
+		Namespace: p.Namespace, Name: p.Name, UID: uidOnNode(p), Node: p.Spec.NodeName, Labels: p.Labels,
 		HostNetwork: m.HostNetwork, Finished: m.Finished,
 	}
 	for _, text := range m.IPs {
@@ -60,6 +60,17 @@ func toPolicy(p *corev1.Pod) policy.Pod {
 		}
 	}
 	return out
+}
+
+// mirror is the annotation of a static pod's image in the API server: the UID that the pod
+// itself has, by which the node's runtime and agent know it.
+const mirror = "kubernetes.io/config.mirror"
+
+func uidOnNode(p *corev1.Pod) string {
+	if uid := p.Annotations[mirror]; uid != "" {
+		return uid
+	}
+	return string(p.UID)
 }
 
 // protocols are IANA numbers. The API server fills in TCP where none is named.

@@ -30,6 +30,9 @@ func Transform(namespace string) func(any) (any, error) {
 				Phase: p.Status.Phase, PodIP: p.Status.PodIP, PodIPs: p.Status.PodIPs,
 			},
 		}
+		if uid, ok := p.Annotations[mirror]; ok {
+			out.Annotations = map[string]string{mirror: uid}
+		}
 		if p.Namespace != namespace {
 			return out, nil
 		}
