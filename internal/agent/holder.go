@@ -84,10 +84,10 @@ func (h *datapathHolder) close(log *slog.Logger) {
 func (h *datapathHolder) policyUsage() []datapath.Usage {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if dp, ok := any(h.dp).(interface{ PolicyUsage() []datapath.Usage }); ok && h.dp != nil {
-		return dp.PolicyUsage()
+	if h.dp == nil {
+		return nil
 	}
-	return nil
+	return h.dp.PolicyUsage()
 }
 
 // readDrops hands over what programs drop until the context ends. Without it nobody is told
@@ -98,14 +98,8 @@ func (h *datapathHolder) readDrops(ctx context.Context, each func(datapath.Drop)
 		return nil
 	case <-h.opened:
 	}
-	dp, ok := any(h.dp).(interface {
-		Drops(context.Context, func(datapath.Drop)) error
-	})
-	if !ok {
-		return nil
-	}
 	for ctx.Err() == nil {
-		if err := dp.Drops(ctx, each); err != nil && ctx.Err() == nil {
+		if err := h.dp.Drops(ctx, each); err != nil && ctx.Err() == nil {
 			log.Warn("what is dropped cannot be read; trying again", "error", err)
 		}
 		sleep(ctx, restartDelay)

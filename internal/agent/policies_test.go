@@ -33,7 +33,7 @@ func (rows) Reconfigure(context.Context, datapath.Node) error               { re
 func (rows) SyncPeers(context.Context, []datapath.Peer) error               { return nil }
 func (rows) UpdateServices(context.Context, datapath.ServiceUpdate) error   { return nil }
 func (rows) UpdatePolicies(context.Context, datapath.PolicyUpdate) error    { return nil }
-func (rows) PolicySeed() []byte                                             { return []byte("seed") }
+func (rows) PolicySeed() ([]byte, error)                                    { return []byte("seed"), nil }
 func (rows) SetNotReady(string)                                             {}
 func (rows) Start(context.Context, endpoint.Datapath, []netip.Prefix) error { return nil }
 func (rows) SetRanges([]netip.Prefix) error                                 { return nil }

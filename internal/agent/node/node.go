@@ -28,6 +28,7 @@ type Datapath interface {
 	Reconfigure(context.Context, datapath.Node) error
 	SyncPeers(context.Context, []datapath.Peer) error
 	UpdateServices(context.Context, datapath.ServiceUpdate) error
+	PolicyDatapath
 }
 
 // Opener opens the datapath for a node; called again after a failure.

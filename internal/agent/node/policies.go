@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,7 @@ type PolicyDatapath interface {
 	// it is, and the next update is a complete one.
 	UpdatePolicies(context.Context, datapath.PolicyUpdate) error
 	// PolicySeed is the node's secret that ids are made with; it outlives the agent.
-	PolicySeed() []byte
+	PolicySeed() ([]byte, error)
 	// PolicyVerdict is what the kernel's rows say.
 	PolicyVerdict(context.Context, datapath.PolicyQuery) (datapath.PolicyVerdict, error)
 }
@@ -130,16 +131,16 @@ func (n *Node) openPolicies() error {
 	if p == nil {
 		return nil
 	}
-	dp, ok := n.dp.(PolicyDatapath)
-	if !ok {
-		return errors.New("the datapath enforces no policies: it is of another release")
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.engine != nil {
 		return nil
 	}
-	p.engine = policy.New(dp.PolicySeed())
+	seed, err := n.dp.PolicySeed()
+	if err != nil {
+		return err
+	}
+	p.engine = policy.New(seed)
 	for name, m := range p.early.objects {
 		if err := p.engine.Set(name, m); err != nil {
 			p.log.Warn("a policy object cannot be used", "error", err)
@@ -162,11 +163,14 @@ func (n *Node) startPolicies(ctx context.Context) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.own = n.local.Addresses
+	p.own = slices.Clone(n.local.Addresses)
+	for _, r := range n.local.PodCIDRs {
+		p.own = append(p.own, r.Masked().Addr().Next()) // the router's, which the host uses towards pods
+	}
 	if p.dp != nil {
 		return
 	}
-	p.dp = n.dp.(PolicyDatapath) // openPolicies has seen that it is
+	p.dp = n.dp
 	if err := p.enforce(ctx); err != nil {
 		p.log.Warn("policies are not all in force", "error", err)
 	}

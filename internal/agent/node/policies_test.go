@@ -34,7 +34,7 @@ func (s *stage) lock() (unlock func()) {
 	return s.policyMu.Unlock
 }
 
-func (s *stage) PolicySeed() []byte { return []byte("secret") }
+func (s *stage) PolicySeed() ([]byte, error) { return []byte("secret"), nil }
 
 func (s *stage) PolicyVerdict(_ context.Context, q datapath.PolicyQuery) (datapath.PolicyVerdict, error) {
 	return datapath.PolicyVerdict{Policed: true, Allow: true}, nil
