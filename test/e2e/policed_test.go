@@ -144,7 +144,8 @@ func (w *policedWorld) pathsOf(client string) (paths []reach.Path) {
 }
 
 // settle waits until packets pass on those paths that are to be open and on no other, and returns
-// when the last change of a datagram path was, by what it is now.
+// when the last of each came to it. Of a path that opens this is late: connections are tried once in
+// a second at most, and the kernel sends what was lost on one again when it likes.
 func (w *policedWorld) settle(patience time.Duration, open func(policedPath) bool) (opened, closed time.Time) {
 	w.t.Helper()
 	for name, watch := range w.watches {

@@ -28,8 +28,7 @@ type cluster struct {
 	nodes, namespaces int
 }
 
-func (c cluster) pods() int     { return c.namespaces * podsInNamespace }
-func (c cluster) policies() int { return c.namespaces * perNamespace }
+func (c cluster) pods() int { return c.namespaces * podsInNamespace }
 
 func node(i int) string      { return fmt.Sprintf("node-%d", i) }
 func namespace(i int) string { return fmt.Sprintf("ns-%d", i) }
