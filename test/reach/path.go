@@ -137,7 +137,8 @@ func connections(ctx context.Context, p Path, interval time.Duration, s *state) 
 	every(ctx, interval, func(now time.Time) {
 		number++
 		s.sending(now)
-		if connection(ctx, dialer, p, number) == nil {
+		// The last one is not broken off: it would count as one that was not answered.
+		if connection(context.WithoutCancel(ctx), dialer, p, number) == nil {
 			s.got(now)
 		}
 		s.look(time.Now())
