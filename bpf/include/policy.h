@@ -213,7 +213,9 @@ __noinline int judge(struct __sk_buff *skb)
 	}
 	known = verdict & CONNECTION_OPENED;
 	by_source = !known || !(verdict & CONNECTION_OPENED_B) == !j->course.packet.direction;
-	if (!by_source && (verdict & CONNECTION_DEFERRED))
+	/* Who answers may have another address behind kube-proxy. What has not been in the stack
+	 * comes from the address itself that was not allowed. */
+	if (THIS_HOOK == HOOK_TO_POD && !by_source && (verdict & CONNECTION_DEFERRED))
 		j->dest.egress = 0;
 	no = by_source ? may_begin() : may_answer();
 	if (no && !known && !opens && (j->ends.protocol == IPPROTO_TCP || (w->packet.flags & PACKET_ICMP_ERROR))) {

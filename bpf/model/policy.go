@@ -66,6 +66,7 @@ type conversation struct {
 	fromHost     bool
 	source, dest bpf.Subject
 	mayDefer     bool // the destination may yet be translated
+	mayBeOther   bool // the source may have been translated
 }
 
 // judgement is what policies have said of the packet in hand.
@@ -143,6 +144,7 @@ func (w *World) police(m Meeting, x parsed, fromHost bool, now uint32) (bpf.Reas
 	_, here := w.Endpoints[x.dst]
 	_, _, known := w.rangeOf(x.dst)
 	c.mayDefer = m.Hook == bpf.HookFromPod && !here && !known
+	c.mayBeOther = m.Hook == bpf.HookToPod
 	if x.hasFlow {
 		c.src, c.dst, c.sport, c.dport = x.flowSrc, x.flowDst, bpf.Port(x.sport), bpf.Port(x.dport)
 	}
@@ -191,7 +193,7 @@ func (w *World) judge(x parsed, c conversation, now uint32) (bpf.Reason, bool) {
 	ask := w.mayBegin
 	if !bySource {
 		ask = w.mayAnswer
-		if verdict&bpf.ConnectionDeferred != 0 {
+		if c.mayBeOther && verdict&bpf.ConnectionDeferred != 0 {
 			c.dest.Egress = 0 // is asked where its packets leave the stack
 		}
 	}
