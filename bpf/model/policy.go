@@ -67,6 +67,7 @@ type conversation struct {
 	source, dest bpf.Subject
 	mayDefer     bool // the destination may yet be translated
 	mayBeOther   bool // the source may have been translated
+	borrowed     bool // the source is not the address of the pod that sent it
 }
 
 // judgement is what policies have said of the packet in hand.
@@ -159,6 +160,8 @@ func (w *World) police(m Meeting, x parsed, fromHost bool, now uint32) (bpf.Reas
 		}
 	}
 	w.setSubjects(m, &c)
+	_, ofPod := w.Endpoints[c.src]
+	c.borrowed = m.Hook != bpf.HookFromPod && m.Deferred && !ofPod
 	return w.judge(x, c, now)
 }
 
@@ -172,7 +175,12 @@ func (w *World) judge(x parsed, c conversation, now uint32) (bpf.Reason, bool) {
 	opens := isOpening(x.tcp)
 	row := w.Table.find(q.flow)
 	var verdict uint8
-	if row != nil {
+	if c.borrowed {
+		verdict = bpf.ConnectionOpened // by the source
+		if q.direction == 1 {
+			verdict |= bpf.ConnectionOpenedB
+		}
+	} else if row != nil {
 		w.judged.decided = isAnother(row, q, now)
 		if !opens && int32(now-row.Seen) <= int32(max(lifeUDPAnswered, lifeOf(row))) {
 			verdict = row.Verdict
@@ -212,7 +220,9 @@ func (w *World) judge(x parsed, c conversation, now uint32) (bpf.Reason, bool) {
 	if !ok {
 		return why, false
 	}
-	w.keepVerdict(x, q, bySource, bpf.ConnectionAllowed, now)
+	if !c.borrowed {
+		w.keepVerdict(x, q, bySource, bpf.ConnectionAllowed, now)
+	}
 	return 0, true
 }
 
