@@ -220,7 +220,7 @@ func (y tally) String() string {
 func (y tally) balanced(t *testing.T) {
 	t.Helper()
 	for what, n := range y.by {
-		if what != string(toPod) && what != "answers" && n[0] > 1000 && (n[1]*10 < n[0] || (n[0]-n[1])*10 < n[0]) {
+		if what != string(toPod) && what != "answers" && n[0] > 1000 && (n[1]*100 < n[0] || (n[0]-n[1])*100 < n[0]) {
 			t.Errorf("%s: %d of %d are allowed: the test hardly sees the others", what, n[1], n[0])
 		}
 	}
