@@ -45,6 +45,11 @@ func (f flow) String() string {
 	return fmt.Sprintf("%s: %s port %d -> %s port %d, protocol %d", f.hook, f.Source, f.from, f.Dest, f.Port, f.Protocol)
 }
 
+// putOff says whether from_pod leaves the flow to others when it is not allowed as it stands: for
+// all that it knows, the host's stack translates it. What seems to answer it without having been in
+// the stack is as little allowed.
+func (f flow) putOff() bool { return f.hook == fromPod && !isPods(f.Dest) }
+
 // runner runs packets through the programs that are attached.
 type runner struct {
 	*pipeline

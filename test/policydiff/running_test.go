@@ -116,10 +116,7 @@ func (w *town) ask(all []*talk, y *tally) {
 	}
 }
 
-// mayBeTranslated says whether a pod's flow goes to somebody who may, for all that the datapath
-// knows, have another address behind kube-proxy. Its answers pass: they are judged by nobody.
-func (w *town) mayBeTranslated(f flow) bool { return f.hook == fromPod && !isPods(f.Dest) }
-
+// isPods says whether an address is one that pods have.
 func isPods(a netip.Addr) bool {
 	for n := 1; n <= nodes; n++ {
 		if podCIDRs(n)[family(a)].Contains(a) {
@@ -146,7 +143,7 @@ func (w *town) tell(all []*talk, y *tally) {
 		if w.isHost(one.Dest) {
 			continue // it may always send to its pods, and answers by whatever address it likes
 		}
-		if one.server.at == nil || !one.remembered && !w.allowed(one.flow) || !w.services && w.mayBeTranslated(one.flow) {
+		if one.server.at == nil || !one.remembered && !w.allowed(one.flow) || !w.services && one.putOff() {
 			continue // nothing of it has ever arrived, or nobody knows whose flow it is
 		}
 		l := w.next(note)
