@@ -156,15 +156,21 @@ func (l *pipeline) movePods() (arrived []int) {
 			l.here[slot] = one
 			continue
 		}
+		late := one != nil && l.chance(50) // that it is gone is heard of after its addresses are another's
 		if was != nil {
 			l.removeEndpoint(slot)
-			l.engine.RemovePod(string(was.UID))
 			delete(l.here, slot)
+		}
+		if was != nil && !late {
+			l.engine.RemovePod(string(was.UID))
 		}
 		if one != nil {
 			l.here[slot] = one
 			l.engine.SetPod(string(one.UID), agent.Pod{Namespace: one.Namespace, Name: one.Name, UID: string(one.UID), Addresses: addressesAt(1, slot)})
 			arrived = append(arrived, slot)
+		}
+		if was != nil && late {
+			l.engine.RemovePod(string(was.UID))
 		}
 	}
 	return arrived
