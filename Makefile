@@ -38,7 +38,7 @@ UNIT      := ./api/... ./charts/... ./cmd/fairlead/... ./cmd/fairlead-agent/... 
              $(addprefix ./test/bench/,cniadd report rounds stats target) \
              $(addprefix ./test/lab/,atomicfile births build fleet hostlimit image kube node pki plan progress supervise wire)
 # Packages that make network namespaces and load programs.
-BPF       := ./bpf/... ./internal/datapath/... ./internal/probe/prober ./test/announce ./test/cni ./test/faulty/... ./test/lab/cgroup ./test/pathmtu ./test/standby $(addprefix ./test/bench/,load programs topo)
+BPF       := ./bpf/... ./internal/datapath/... ./internal/probe/prober ./test/announce ./test/cni ./test/faulty/... ./test/lab/cgroup ./test/pathmtu ./test/policydiff ./test/standby $(addprefix ./test/bench/,load programs topo)
 # Tests of the datapath that are run once more with clsact at the uplink and the tunnel; pods have it anyway.
 OVER_CLSACT := TestPaths|TestServices$$$$|TestRestart|TestRestore|TestCleanup
 # Packages that start a kube-apiserver.
@@ -261,6 +261,10 @@ birth-short: lab-build ## The same with 6 and 200 (2 minutes).
 .PHONY: packets
 packets: ## A million random packets through every program, against the model in plain Go; FAIRLEAD_PACKET_SEED repeats a run (root, 5 minutes).
 	FAIRLEAD_PACKET_CASES=1000000 $(GO) test -count=1 -timeout 60m -v -run TestProgramsAndModelAgree ./bpf
+
+.PHONY: policies
+policies: ## A million connections of random clusters through policies' whole pipeline, against a model of the API; FAIRLEAD_POLICY_SEED repeats a run (root, 3 minutes).
+	FAIRLEAD_POLICY_CASES=1000000 $(GO) test -count=1 -timeout 60m -v ./test/policydiff
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for 20 seconds.

@@ -68,6 +68,19 @@ static __noinline int decide(struct __sk_buff *skb, const struct packet *p, stru
 	return WAY_NODE;
 }
 
+/* remember_opener notes who opened a connection whose way cannot be remembered yet: else the
+ * answer, whose way can, would be taken for its first packet. */
+static __always_inline void remember_opener(struct course *c)
+{
+	__u8 kind = c->path.kind;
+
+	if (c->verdict)
+		return; /* judge has noted it */
+	c->path.kind = PATH_NONE;
+	remember(c);
+	c->path.kind = kind;
+}
+
 /* start_to_node sends a packet to another node for which no way is remembered. */
 static __always_inline int start_to_node(struct __sk_buff *skb, struct course *c, const struct ends *e)
 {
@@ -76,10 +89,13 @@ static __always_inline int start_to_node(struct __sk_buff *skb, struct course *c
 		remember(c);
 		break;
 	case HOP_UNRESOLVED:
+		remember_opener(c);
 		break;
 	default:
-		if (c->path.kind == PATH_TUNNEL)
+		if (c->path.kind == PATH_TUNNEL) {
+			remember_opener(c);
 			return to_device(skb, HOOK_FROM_POD, &c->remote);
+		}
 		return pass(skb, HOOK_FROM_POD, REASON_STACK);
 	}
 	return to_node(skb, HOOK_FROM_POD, c, HOP_ASK);

@@ -181,6 +181,13 @@ static __always_inline void keep_verdict(struct judged *j, int by_source, __u32 
 	remember(&j->course);
 }
 
+/* is_borrowed says whether a packet that from_pod has put off has an address as source that is not
+ * its pod's: a connection of another pod may have left by the same ports. */
+static __always_inline int is_borrowed(const struct __sk_buff *skb, const struct address *src)
+{
+	return THIS_HOOK != HOOK_FROM_POD && (skb->mark & MARK_DEFERRED) && !bpf_map_lookup_elem(&fl_endpoints, src);
+}
+
 /* judge says what policies make of the work's packet, with the ends that the work's judged has:
  * UNDECIDED when they let it through. */
 __noinline int judge(struct __sk_buff *skb)
@@ -188,7 +195,7 @@ __noinline int judge(struct __sk_buff *skb)
 	struct state *s = shared_state();
 	struct work *w = work();
 	struct judged *j;
-	__u32 verdict = 0, opens, by_source, known;
+	__u32 verdict = 0, opens, by_source, known, borrowed;
 	int no;
 
 	if (!w || !s)
@@ -203,17 +210,20 @@ __noinline int judge(struct __sk_buff *skb)
 					     &j->course.packet.flow);
 	j->course.packet.tcp_flags = tcp_flags_of(skb, &w->packet);
 	set_course(&j->course, s);
-	j->course.connection = has_answers(&w->packet);
+	borrowed = is_borrowed(skb, &j->ends.src);
+	j->course.connection = !borrowed && has_answers(&w->packet);
 	opens = is_opening(j->course.packet.tcp_flags);
-	if (!opens)
+	if (!opens && !borrowed)
 		verdict = find_verdict(&j->course);
 	if (verdict & CONNECTION_ALLOWED) {
 		j->course.verdict = verdict;
 		return UNDECIDED;
 	}
-	known = verdict & CONNECTION_OPENED;
-	by_source = !known || !(verdict & CONNECTION_OPENED_B) == !j->course.packet.direction;
-	if (!by_source && (verdict & CONNECTION_DEFERRED))
+	known = borrowed || (verdict & CONNECTION_OPENED);
+	by_source = borrowed || !known || !(verdict & CONNECTION_OPENED_B) == !j->course.packet.direction;
+	/* Who answers may have another address behind kube-proxy. What has not been in the stack
+	 * comes from the address itself that was not allowed. */
+	if (THIS_HOOK == HOOK_TO_POD && !by_source && (verdict & CONNECTION_DEFERRED))
 		j->dest.egress = 0;
 	no = by_source ? may_begin() : may_answer();
 	if (no && !known && !opens && (j->ends.protocol == IPPROTO_TCP || (w->packet.flags & PACKET_ICMP_ERROR))) {

@@ -187,6 +187,7 @@ func (w *World) toNode(m Meeting, p []byte, q plain, isPlain bool, dst netip.Add
 	}
 	toDevice := redirect(withMACs(p, w.Router, w.Router), bpf.ReasonTunnel)
 	if !ok {
+		w.rememberOpener(&toDevice, q, isPlain, now)
 		return toDevice
 	}
 	var out Outcome
@@ -207,8 +208,18 @@ func (w *World) toNode(m Meeting, p []byte, q plain, isPlain bool, dst netip.Add
 	if isPlain && hop.Resolved {
 		path.Ifindex, path.ToMac, path.FromMac = hop.Ifindex, hop.To, hop.From
 		w.remember(&out, q, path, r.Tunnel, now, false)
+	} else {
+		w.rememberOpener(&out, q, isPlain, now)
 	}
 	return out
+}
+
+// rememberOpener notes who opened a connection whose way cannot be remembered yet, unless its
+// verdict tells.
+func (w *World) rememberOpener(out *Outcome, q plain, isPlain bool, now uint32) {
+	if isPlain && w.judged.verdict == 0 {
+		w.write(out, q, bpf.Path{}, netip.Addr{}, now)
+	}
 }
 
 func (w *World) toPod(m Meeting, p []byte, now uint32) Outcome {

@@ -66,6 +66,8 @@ type conversation struct {
 	fromHost     bool
 	source, dest bpf.Subject
 	mayDefer     bool // the destination may yet be translated
+	mayBeOther   bool // the source may have been translated
+	borrowed     bool // the source is not the address of the pod that sent it
 }
 
 // judgement is what policies have said of the packet in hand.
@@ -143,6 +145,7 @@ func (w *World) police(m Meeting, x parsed, fromHost bool, now uint32) (bpf.Reas
 	_, here := w.Endpoints[x.dst]
 	_, _, known := w.rangeOf(x.dst)
 	c.mayDefer = m.Hook == bpf.HookFromPod && !here && !known
+	c.mayBeOther = m.Hook == bpf.HookToPod
 	if x.hasFlow {
 		c.src, c.dst, c.sport, c.dport = x.flowSrc, x.flowDst, bpf.Port(x.sport), bpf.Port(x.dport)
 	}
@@ -157,6 +160,8 @@ func (w *World) police(m Meeting, x parsed, fromHost bool, now uint32) (bpf.Reas
 		}
 	}
 	w.setSubjects(m, &c)
+	_, ofPod := w.Endpoints[c.src]
+	c.borrowed = m.Hook != bpf.HookFromPod && m.Deferred && !ofPod
 	return w.judge(x, c, now)
 }
 
@@ -170,7 +175,12 @@ func (w *World) judge(x parsed, c conversation, now uint32) (bpf.Reason, bool) {
 	opens := isOpening(x.tcp)
 	row := w.Table.find(q.flow)
 	var verdict uint8
-	if row != nil {
+	if c.borrowed {
+		verdict = bpf.ConnectionOpened // by the source
+		if q.direction == 1 {
+			verdict |= bpf.ConnectionOpenedB
+		}
+	} else if row != nil {
 		w.judged.decided = isAnother(row, q, now)
 		if !opens && int32(now-row.Seen) <= int32(max(lifeUDPAnswered, lifeOf(row))) {
 			verdict = row.Verdict
@@ -191,7 +201,7 @@ func (w *World) judge(x parsed, c conversation, now uint32) (bpf.Reason, bool) {
 	ask := w.mayBegin
 	if !bySource {
 		ask = w.mayAnswer
-		if verdict&bpf.ConnectionDeferred != 0 {
+		if c.mayBeOther && verdict&bpf.ConnectionDeferred != 0 {
 			c.dest.Egress = 0 // is asked where its packets leave the stack
 		}
 	}
@@ -210,7 +220,9 @@ func (w *World) judge(x parsed, c conversation, now uint32) (bpf.Reason, bool) {
 	if !ok {
 		return why, false
 	}
-	w.keepVerdict(x, q, bySource, bpf.ConnectionAllowed, now)
+	if !c.borrowed {
+		w.keepVerdict(x, q, bySource, bpf.ConnectionAllowed, now)
+	}
 	return 0, true
 }
 

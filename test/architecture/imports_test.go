@@ -197,13 +197,14 @@ func TestImportRules(t *testing.T) {
 
 // TestWhatTestsShare keeps what tests of many kinds use from what only some of them have.
 func TestWhatTestsShare(t *testing.T) {
-	pkgs := list(t, "./test/capi/...", "./test/program")
+	pkgs := list(t, "./test/capi/...", "./test/policydiff", "./test/program")
 	for _, rule := range []struct {
 		pkg     string
 		allowed []string // of this module
 		reason  string
 	}{
 		{"test/program", nil, "it starts programs and knows none"},
+		{"test/policydiff", nil, "the model knows nothing of what it judges"},
 		{"test/capi", []string{"test/lab/progress"}, "the lab builds and installs Cluster API by it, and starts nothing on this machine"},
 		{"test/capi/run", []string{"test/capi", "test/lab/pki", "test/program"}, "it runs Cluster API's managers whoever else is there"},
 	} {

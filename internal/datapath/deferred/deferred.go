@@ -89,10 +89,11 @@ func Repair(ns int, rules Rules) (repaired bool, err error) {
 // Remove deletes the table; that there is none is no error.
 func Remove(ns int) error { return Sync(ns, Rules{}) }
 
-// comment is that of every rule, which tells those of other Rules.
+// comment is that of every rule, which tells those of other Rules. It begins with other words than
+// those of hostfilter, which removes the rules that it takes for its own.
 func (r Rules) comment() []byte {
 	sum := sha256.Sum256(fmt.Append(nil, r))
-	return userdata.AppendString(nil, userdata.TypeComment, fmt.Sprintf("fairlead: %x", sum[:8]))
+	return userdata.AppendString(nil, userdata.TypeComment, fmt.Sprintf("fairlead deferred: %x", sum[:8]))
 }
 
 // drop drops marked packets, of those that are forwarded the ones that leave where nobody

@@ -11,6 +11,7 @@ import (
 	vnetns "github.com/vishvananda/netns"
 
 	"github.com/fairlead-io/fairlead/internal/datapath/deferred"
+	"github.com/fairlead-io/fairlead/internal/datapath/hostfilter"
 )
 
 // TestRepair puts back what a firewall that loads its rules anew has removed, and nothing where
@@ -25,6 +26,9 @@ func TestRepair(t *testing.T) {
 	t.Cleanup(func() { ns.Close() })
 	rules := deferred.Rules{Mark: 1 << 20, Judged: []string{"eth0", "fl*"}}
 	must(t, deferred.Sync(int(ns), rules))
+	expectRepair(t, int(ns), rules, false)
+	// Who keeps rules in the chains of others takes none of these for its own.
+	must(t, hostfilter.Sync(int(ns), nil))
 	expectRepair(t, int(ns), rules, false)
 
 	conn, err := nftables.New(nftables.WithNetNSFd(int(ns)))
