@@ -48,7 +48,9 @@ const (
 func serviceRoomSetting(name string) string { return serviceRoomSettings[name] }
 
 // policyRoomSetting is what makes room in a map of network policies.
-func policyRoomSetting(string) string { return "spec.cni.policies.entries (agent flag --policy-entries)" }
+func policyRoomSetting(string) string {
+	return "spec.cni.policies.entries (agent flag --policy-entries)"
+}
 
 var serviceRoomSettings = map[string]string{
 	"frontends": "spec.cni.services.frontends (agent flag --service-frontends)",
