@@ -35,6 +35,10 @@ var (
 	defaults  = []string{"192.168.100.254", "fd64::fe"}
 )
 
+// flowEntries is room for all connections of a long run: those without a row are judged by each
+// packet, so that answers are not told from questions.
+const flowEntries = 1 << 20
+
 // space is a network namespace with a netlink handle in it.
 type space struct {
 	*netns.NS
@@ -67,7 +71,7 @@ func newWorld(t *testing.T, services bool) *world {
 	must(t, unix.Mount("bpf", bpffs, "bpf", 0, ""))
 	t.Cleanup(func() { must(t, unix.Unmount(bpffs, unix.MNT_DETACH)) })
 	opts := datapath.Options{
-		BPFFS: bpffs, Masquerade: true, Routing: datapath.RoutingNative, Policies: true, Services: services,
+		BPFFS: bpffs, Masquerade: true, Routing: datapath.RoutingNative, Policies: true, Services: services, FlowEntries: flowEntries,
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if services {
