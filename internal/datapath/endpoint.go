@@ -133,13 +133,23 @@ func (d *Datapath) build(ctx context.Context, ep *Endpoint, pod *netns.NS) (err 
 // connect does the host's side of an endpoint whose veth is there: rows, then programs,
 // then the device goes up, then routes (which need it up).
 func (d *Datapath) connect(ep Endpoint) error {
+	policed := false
 	for _, a := range ep.Addresses {
-		d.endpoints.SetDesired(a, d.endpointRow(ep, a))
+		row := d.endpointRow(ep, a)
+		_, known := d.endpoints.Realised(a)
+		policed = policed || !known && row.Ingress|row.Egress != 0
+		d.endpoints.SetDesired(a, row)
 		d.setSubject(a, ep.HostIfIndex)
 	}
 	before := d.rowChanges()
 	if err := errors.Join(d.subjects.Sync(), d.endpoints.Sync(), d.epochAfter(before)); err != nil {
 		return err
+	}
+	if policed {
+		// Connections to the address may have been allowed while it was no pod's.
+		if err := d.maps.NextEpoch(); err != nil {
+			return err
+		}
 	}
 	if err := d.attachEndpoint(ep); err != nil {
 		return err
