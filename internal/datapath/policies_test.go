@@ -472,3 +472,28 @@ func TestServicesOfTheStack(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAddressThatBecomesAPods: what was allowed towards it before, as it was nobody's, is not
+// for long.
+func TestAnAddressThatBecomesAPods(t *testing.T) {
+	w := newShapedWorld(t, 1, shape{policies: true})
+	one := w.nodes[0]
+	client := one.addPod()
+	spec := one.podSpec(client.space, one.pods+1) // of the next pod
+	pods := policing(client, datapath.PodPolicy{Egress: openRules})
+	for _, a := range spec.Addresses {
+		pods[a] = datapath.PodPolicy{Ingress: closedRules}
+	}
+	one.enforce(t, rules(pods))
+	at := netip.AddrPortFrom(pick(spec.Addresses, "IPv4"), webPort)
+	c, err := udpDial(client.space, at, false)
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	_, _ = c.Write([]byte("anybody?"))
+	server := one.addPod()
+	udpServer(t, server.space, at)
+	if answered(echo{c}, 10) {
+		t.Error("a flow from before lets the client in")
+	}
+	check(t, byUDP("by another port", client.space, at.Addr(), at.Port(), 10, false), byUDP("the host", one.space, at.Addr(), at.Port(), 10, true))
+}
