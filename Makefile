@@ -12,7 +12,8 @@ GOBUILD   := $(GO) build -trimpath -ldflags "$(LDFLAGS)"
 # What the lab is upgraded to under load: a next version, and one whose maps have another layout.
 NEXT      := v0.1.1
 RELAID    := v0.2.0
-RELAID_LAYOUT := 4
+# None that maps have, or will have soon.
+RELAID_LAYOUT := 1000
 # Builds that a rollout has to stop: one loses packets, one does not start on a node.
 LOSSY     := v0.1.2
 FAILING   := v0.1.3

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	fairlead "github.com/fairlead-io/fairlead/api/v1alpha1"
+	"github.com/fairlead-io/fairlead/bpf"
 	"github.com/fairlead-io/fairlead/test/testkit"
 )
 
@@ -22,9 +23,9 @@ const (
 )
 
 // Layouts of the maps of present and relaid, as the nodes' file systems name them.
-const (
-	presentLayout = "v3"
-	relaidLayout  = "v4"
+var (
+	presentLayout = fmt.Sprintf("v%d", bpf.LayoutVersion)
+	relaidLayout  = "v1000" // the Makefile's RELAID_LAYOUT
 )
 
 // everyNodeRuns returns an error until each NodeNetwork of the fleet reports a version.
