@@ -16,10 +16,11 @@
 #include "range.h"
 #include "work.h"
 
-/* is_host says whether an address is the node's own, or its router's. */
+/* is_host says whether an address is the node's own, or its router's, which is unspecified where
+ * the node has no pods of the family. */
 static __always_inline int is_host(const struct address *a)
 {
-	return is_node_address(a) || is_router(a);
+	return is_node_address(a) || (is_router(a) && !is_unspecified(a));
 }
 
 /* class_of returns the class of an address. */
