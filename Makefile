@@ -149,6 +149,7 @@ test-gitops: ## What Argo CD, Flux and kstatus say of Fairlead's objects (a modu
 test-bpf: deps ## Verifier, packets through each program, namespaces joined by the real datapath (tcx and clsact), CNI x 1,000 (root).
 	@test "$$(id -u)" = 0 || { echo "test-bpf makes network namespaces and loads programs: run it as root"; exit 1; }
 	$(GOTEST) -p 1 -count=1 $(BPF)
+	cd test/conformance/e2e/sctp && GOFLAGS=-modcacherw go test -count=1 ./...
 	FAIRLEAD_TEST_ATTACH=clsact $(GOTEST) -p 1 -count=1 -run '$(OVER_CLSACT)' ./internal/datapath
 
 .PHONY: kernel-matrix

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"testing"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/fairlead-io/fairlead/internal/datapath"
 	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
+	"github.com/fairlead-io/fairlead/internal/datapath/netns/netnstest"
 	"github.com/fairlead-io/fairlead/test/continuity"
 )
 
@@ -237,29 +237,11 @@ var families = []string{"IPv4", "IPv6"}
 
 func newSpace(t *testing.T) space {
 	t.Helper()
-	type made struct {
-		ns  *netns.NS
-		err error
-	}
-	done := make(chan made)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- made{err: err}
-			return
-		}
-		ns, err := netns.Current()
-		done <- made{ns, err}
-	}()
-	m := <-done
-	must(t, m.err)
-	nl, err := netlink.NewHandleAt(vnetns.NsHandle(m.ns.FD()), unix.NETLINK_ROUTE)
+	ns := netnstest.New(t)
+	nl, err := netlink.NewHandleAt(vnetns.NsHandle(ns.FD()), unix.NETLINK_ROUTE)
 	must(t, err)
-	t.Cleanup(func() {
-		nl.Close()
-		must(t, m.ns.Close())
-	})
-	s := space{m.ns, nl}
+	t.Cleanup(nl.Close)
+	s := space{ns, nl}
 	up(t, s, "lo")
 	return s
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/fairlead-io/fairlead/internal/agent/pathmtu"
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
+	"github.com/fairlead-io/fairlead/internal/datapath/netns/netnstest"
 	"github.com/fairlead-io/fairlead/internal/datapath/watch"
 )
 
@@ -33,32 +33,11 @@ type space struct {
 
 func newSpace(t *testing.T) *space {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("makes network namespaces: run it as root (make test-bpf)")
-	}
-	type made struct {
-		ns  *netns.NS
-		err error
-	}
-	done := make(chan made)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- made{err: err}
-			return
-		}
-		ns, err := netns.Current()
-		done <- made{ns, err}
-	}()
-	m := <-done
-	must(t, m.err)
-	h, err := netlink.NewHandleAt(vnetns.NsHandle(m.ns.FD()), unix.NETLINK_ROUTE)
+	ns := netnstest.New(t)
+	h, err := netlink.NewHandleAt(vnetns.NsHandle(ns.FD()), unix.NETLINK_ROUTE)
 	must(t, err)
-	t.Cleanup(func() {
-		h.Close()
-		must(t, m.ns.Close())
-	})
-	s := &space{NS: m.ns, Handle: h, t: t}
+	t.Cleanup(h.Close)
+	s := &space{NS: ns, Handle: h, t: t}
 	// A router asks for nobody's link-layer address before its own link-local address
 	// has been proved unique, which takes longer than an answer may.
 	s.sysctl("net/ipv6/conf/default/accept_dad", "0")

@@ -10,8 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
 
@@ -24,6 +22,7 @@ import (
 
 	"github.com/fairlead-io/fairlead/internal/datapath"
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
+	"github.com/fairlead-io/fairlead/internal/datapath/netns/netnstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -198,29 +197,11 @@ func (w *world) attached(device int, egress bool) (id ebpf.ProgramID, err error)
 
 func newSpace(t *testing.T) space {
 	t.Helper()
-	type made struct {
-		ns  *netns.NS
-		err error
-	}
-	done := make(chan made)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- made{err: err}
-			return
-		}
-		ns, err := netns.Current()
-		done <- made{ns, err}
-	}()
-	m := <-done
-	must(t, m.err)
-	nl, err := netlink.NewHandleAt(vnetns.NsHandle(m.ns.FD()), unix.NETLINK_ROUTE)
+	ns := netnstest.New(t)
+	nl, err := netlink.NewHandleAt(vnetns.NsHandle(ns.FD()), unix.NETLINK_ROUTE)
 	must(t, err)
-	t.Cleanup(func() {
-		nl.Close()
-		must(t, m.ns.Close())
-	})
-	s := space{m.ns, nl}
+	t.Cleanup(nl.Close)
+	s := space{ns, nl}
 	up(t, s, "lo")
 	return s
 }
@@ -254,9 +235,9 @@ func newCgroup(t *testing.T) string {
 		}
 	}
 	if len(mounts) == 0 {
-		t.Skip("there is no cgroup of version 2")
+		t.Fatal("there is no cgroup of version 2, which Services need")
 	}
-	dir, err := os.MkdirTemp(filepath.Clean(slices.MaxFunc(mounts, func(a, b string) int { return len(a) - len(b) })), "fairlead-test-*")
+	dir, err := os.MkdirTemp(slices.MaxFunc(mounts, func(a, b string) int { return len(a) - len(b) }), "fairlead-test-*")
 	must(t, err)
 	t.Cleanup(func() { must(t, os.Remove(dir)) })
 	return dir

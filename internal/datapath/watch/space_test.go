@@ -5,7 +5,6 @@ package watch
 import (
 	"bytes"
 	"log/slog"
-	"os"
 	"runtime"
 	"sync"
 	"testing"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/fairlead-io/fairlead/internal/datapath/link"
 	"github.com/fairlead-io/fairlead/internal/datapath/netns"
+	"github.com/fairlead-io/fairlead/internal/datapath/netns/netnstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,32 +34,11 @@ type space struct {
 
 func newSpace(t *testing.T) *space {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("makes network namespaces: run it as root (make test-bpf)")
-	}
-	type made struct {
-		ns  *netns.NS
-		err error
-	}
-	done := make(chan made)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- made{err: err}
-			return
-		}
-		ns, err := netns.Current()
-		done <- made{ns, err}
-	}()
-	m := <-done
-	must(t, m.err)
-	h, err := link.HandleAt(m.ns)
+	ns := netnstest.New(t)
+	h, err := link.HandleAt(ns)
 	must(t, err)
-	t.Cleanup(func() {
-		h.Close()
-		must(t, m.ns.Close())
-	})
-	s := &space{NS: m.ns, Handle: h, t: t}
+	t.Cleanup(h.Close)
+	s := &space{NS: ns, Handle: h, t: t}
 	uplink := netlink.NewVeth(netlink.LinkAttrs{Name: "eth0", MTU: 1500})
 	uplink.PeerName = "far"
 	must(t, h.LinkAdd(uplink))

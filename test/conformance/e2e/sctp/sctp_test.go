@@ -11,7 +11,7 @@ import (
 // TestAssociation: a client asks, the server answers, on the loopback address of each family.
 func TestAssociation(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("raw sockets are root's")
+		t.Fatal("raw sockets are root's: run it as root (make test-bpf)")
 	}
 	for name, at := range map[string]string{"IPv4": "127.0.0.1:9003", "IPv6": "[::1]:9004"} {
 		t.Run(name, func(t *testing.T) {
